@@ -1,0 +1,29 @@
+"""scratchgen: the mathematics of generative models, written out, checked, and fast enough to use."""
+
+from scratchgen import functional, ops, random
+from scratchgen.autograd import (
+    GradientError,
+    Tensor,
+    check_grads,
+    from_dlpack,
+    grad,
+    gradients,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    stop_gradient,
+    tensor,
+    value_and_grad,
+    vjp,
+)
+from scratchgen.backend import BackendError, backend, float32, float64, use
+from scratchgen.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "BackendError", "GradientError", "Tensor", "backend", "check_grads", "float32", "float64", "from_dlpack",
+    "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "random", "stop_gradient",
+    "tensor", "use", "value_and_grad", "vjp",
+]  # fmt: skip

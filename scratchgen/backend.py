@@ -1,0 +1,259 @@
+"""What an array is, and where it lives.
+
+A `Backend` is a namespace with a door in it.  As a namespace it has NumPy's functions, computed by
+its own library (`xp.exp`, `xp.sum`, `xp.linalg.solve`, and `erf`, `gammaln`, … of the special functions).
+As a door it is the only way in and out: `xp.asarray` brings host data in, `xp.to_numpy` takes it out.
+
+    numpy    arrays in host memory (the default)
+    cupy     arrays on an NVIDIA GPU; needs the extra cuda12x or cuda13x, and a device
+    strict   NumPy behind the manners of a GPU library: code that would break there breaks here
+    auto     cupy where it works, numpy elsewhere
+
+The choice is made once per process (`use`, or the variable SCRATCHGEN_BACKEND), or for a block of one
+thread (`with backend("cupy"):`).  An operation never asks which backend is active: it follows its arrays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+float32 = np.dtype(np.float32)
+float64 = np.dtype(np.float64)
+int64 = np.dtype(np.int64)
+pi, e, inf, nan = np.pi, np.e, np.inf, np.nan
+
+Array = Any
+"""An array of any backend; a static type would have to name libraries that may be absent."""
+
+
+class BackendError(RuntimeError):
+    """A backend that cannot be used here; the message is one line that says what to do about it."""
+
+
+class Backend:
+    """One array library: `xp.name` is its name, every other attribute one of its functions."""
+
+    name = ""
+
+    def __init__(self, *modules: Any) -> None:
+        self._modules = modules
+
+    def __getattr__(self, function: str) -> Any:
+        for module in self._modules:
+            found = getattr(module, function, None)
+            if found is not None:
+                setattr(self, function, found)  # the next look-up is a plain attribute
+                return found
+        raise AttributeError(f"the {self.name} backend has no function {function!r}")
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+    def asarray(self, host: Any, dtype: Any = None) -> Array:
+        """Host data (numbers, lists, NumPy arrays) as an array of this backend."""
+        raise NotImplementedError
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """The array's values in host memory."""
+        raise NotImplementedError
+
+    def saved(self, array: Array) -> Array:
+        """What a node may keep of an array that is not its own: a copy, since its owner may write to it."""
+        return array.copy()
+
+    def read_only(self, array: Array) -> Array:
+        """A view through which nobody can write, where the library knows such a thing."""
+        return array
+
+    def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
+        """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
+        out = self.zeros(shape, values.dtype)
+        if is_basic(index):
+            out[index] = values
+        else:
+            self.add.at(out, index, values)
+        return out
+
+
+class NumpyBackend(Backend):
+    """Arrays in host memory."""
+
+    name = "numpy"
+
+    def asarray(self, host: Any, dtype: Any = None) -> np.ndarray:
+        return np.asarray(host, dtype=dtype)
+
+    def to_numpy(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array)
+
+    def saved(self, array: np.ndarray) -> np.ndarray:
+        if isinstance(array, np.generic) or not array.flags.writeable:
+            return array
+        return array.copy()
+
+    def read_only(self, array: np.ndarray) -> np.ndarray:
+        view = np.asarray(array).view()
+        view.flags.writeable = False
+        return view
+
+
+class CupyBackend(Backend):
+    """Arrays on the current CUDA device."""
+
+    name = "cupy"
+
+    def asarray(self, host: Any, dtype: Any = None) -> Array:
+        return self._modules[0].asarray(host, dtype=dtype)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return self._modules[0].asnumpy(array)
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index is made of integers, slices, None and … only: it then names every place at most once."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) for p in parts)
+
+
+# --- which backend an array belongs to -----------------------------------------------------------------
+
+_NUMPY_SCALARS = (np.float32, np.float64, np.int64, np.int32, np.bool_, np.float16, np.uint8, np.int8,
+                  np.int16, np.uint16, np.uint32, np.uint64, np.complex64, np.complex128)  # fmt: skip
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend | None] = {bool: None, int: None, float: None, complex: None}
+
+
+def register(backend: Backend, *array_types: type) -> Backend:
+    """Make a backend known, with the types of its arrays."""
+    _loaded[backend.name] = backend
+    for array_type in array_types:
+        _by_type[array_type] = backend
+    return backend
+
+
+def backend_of(*arrays: Any, operation: str = "operation") -> Backend:
+    """The one backend that all arrays belong to; Python numbers belong to any.
+
+    Raises TypeError when two backends are mixed, or when an operand is no array at all.
+    """
+    found: Backend | None = None
+    for array in arrays:
+        try:
+            owner = _by_type[type(array)]
+        except KeyError:
+            owner = _unusual(array, operation)
+        if owner is not found and owner is not None:
+            if found is not None:
+                raise TypeError(
+                    f"{operation}: arrays of the {found.name} and {owner.name} backends cannot be mixed; "
+                    "move one with sg.tensor(...) on the backend you want"
+                )
+            found = owner
+    return found if found is not None else active()
+
+
+def _unusual(array: Any, operation: str) -> Backend:
+    if isinstance(array, (np.ndarray, np.generic)):
+        return numpy
+    raise TypeError(
+        f"{operation}: operand of type {type(array).__name__}; operations take tensors, arrays and numbers, "
+        "and sg.tensor(...) makes a tensor of anything array-like"
+    )
+
+
+numpy = register(NumpyBackend(np), np.ndarray, *_NUMPY_SCALARS)
+
+
+def _load_special(backend: Backend) -> None:
+    from scipy import special
+
+    backend._modules += (special,)
+
+
+_load_special(numpy)
+
+
+def _load_cupy() -> Backend:
+    advice = "or choose the numpy backend"
+    try:
+        import cupy
+    except ImportError as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
+        raise BackendError(
+            f"CuPy {why}: pip install 'scratchgen[cuda12x]' or 'scratchgen[cuda13x]' "
+            f"for your CUDA version, {advice}"
+        ) from error
+    if not cupy.cuda.is_available():
+        raise BackendError(
+            f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists a GPU "
+            f"and that its driver fits CuPy's CUDA version, {advice}"
+        )
+    from cupyx.scipy import special
+
+    return register(CupyBackend(cupy, special), cupy.ndarray)
+
+
+def _load_strict() -> Backend:
+    from scratchgen import strict
+
+    return register(strict.StrictBackend(), strict.StrictArray)
+
+
+def _load_auto() -> Backend:
+    try:
+        return get("cupy")
+    except BackendError:
+        return numpy
+
+
+_loaders = {"cupy": _load_cupy, "strict": _load_strict, "auto": _load_auto}
+BACKENDS = ("numpy", "cupy", "strict", "auto")
+
+
+def get(name: str) -> Backend:
+    """The backend of that name.  Raises BackendError if it is unknown or cannot be used here."""
+    if name not in _loaded:
+        if name not in _loaders:
+            raise BackendError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+        return _loaders[name]()
+    return _loaded[name]
+
+
+# --- the active backend: where new arrays are made --------------------------------------------------------
+
+_default: Backend | None = None
+_active: ContextVar[Backend | None] = ContextVar("scratchgen_backend", default=None)
+
+
+def active() -> Backend:
+    """The backend on which new arrays are made."""
+    global _default
+    here = _active.get()
+    if here is not None:
+        return here
+    if _default is None:
+        _default = get(os.environ.get("SCRATCHGEN_BACKEND") or "numpy")
+    return _default
+
+
+def use(name: str) -> Backend:
+    """Choose the backend of the whole process."""
+    global _default
+    _default = get(name)
+    return _default
+
+
+@contextmanager
+def backend(name: str) -> Iterator[Backend]:
+    """Choose the backend for a block of code, in this thread only."""
+    token = _active.set(get(name))
+    try:
+        yield active()
+    finally:
+        _active.reset(token)

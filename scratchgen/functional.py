@@ -1,0 +1,178 @@
+"""What networks are made of between their weights: activations, normalisations, attention, cross entropies.
+
+Most are compositions of `ops`.  The few that are one operation are so for a stated reason: fewer passes over
+memory, or a form that does not overflow.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from scratchgen import ops
+from scratchgen.autograd.tensor import primitive, value_of
+from scratchgen.backend import backend_of
+from scratchgen.ops import expit as sigmoid
+from scratchgen.ops import logsumexp, tanh
+
+# --- activations --------------------------------------------------------------------------------------------
+
+
+@primitive(lambda g, _y, x: ops.where(x > 0, g, 0.0))
+def relu(xp, x, /):
+    """y = max(x, 0).  Its derivative at 0 is taken to be 0."""
+    return xp.maximum(x, 0)
+
+
+@primitive(lambda g, y, x: g * _silu_slope(y, sigmoid(x)))
+def silu(xp, x, /):
+    """y = x·σ(x).  x̄ = ȳ·(σ + y(1 − σ)).  One operation: the tape keeps x and y instead of three arrays."""
+    return x * xp.expit(x)
+
+
+def _silu_slope(y: Any, s: Any) -> Any:
+    return s + y * (1 - s)
+
+
+def gelu(x):
+    """y = x·Φ(x), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
+    return x * (0.5 * (1 + ops.erf(x * (1 / sqrt(2)))))
+
+
+def leaky_relu(x, slope: float = 0.2):
+    """y = x for x > 0, slope·x elsewhere."""
+    return relu(x) - slope * relu(-x)
+
+
+@primitive(lambda g, _y, x: g * sigmoid(x))
+def softplus(xp, x, /):
+    """y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|), which does not overflow.  x̄ = ȳ·σ(x)."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.absolute(x)))
+
+
+def log_sigmoid(x):
+    """ln σ(x) = −softplus(−x)."""
+    return -softplus(-x)
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+@primitive(lambda g, y, _x, axis=-1: y * (g - ops.sum(g * y, axis=axis, keepdims=True)))
+def softmax(xp, x, /, axis=-1):
+    """y = eˣ / Σeˣ.  x̄ = y∘(ȳ − ⟨ȳ, y⟩): 0 for a constant ȳ.  One operation: the largest x is taken out first."""
+    e = xp.exp(x - x.max(axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+@primitive(lambda g, y, _x, axis=-1: g - ops.exp(y) * ops.sum(g, axis=axis, keepdims=True))
+def log_softmax(xp, x, /, axis=-1):
+    """y = x − ln Σeˣ.  x̄ = ȳ − softmax(x)·Σȳ."""
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
+
+
+def cross_entropy(logits, labels):
+    """−ln softmax(logits)[label], in nats.
+
+    logits: (…, K).  labels: plain integers (…), each in [0, K).  Returns (…).
+    """
+    chosen = ops.take_along_axis(log_softmax(logits), ops.expand_dims(value_of(labels), -1), -1)
+    return -ops.squeeze(chosen, -1)
+
+
+def binary_cross_entropy(logits, x):
+    """−x·ln σ(l) − (1 − x)·ln(1 − σ(l)) = softplus(l) − x·l, in nats, per entry."""
+    return softplus(logits) - x * logits
+
+
+# --- normalisation ------------------------------------------------------------------------------------------
+
+
+def _inverse_std(x: Any, axis: Any, tiny: float) -> Any:
+    return 1 / ops.sqrt(ops.var(x, axis=axis, keepdims=True) + tiny)
+
+
+def _standardise_rule(g, y, x, axis, tiny):
+    centred = g - ops.mean(g, axis=axis, keepdims=True) - y * ops.mean(g * y, axis=axis, keepdims=True)
+    return _inverse_std(x, axis, tiny) * centred
+
+
+@primitive(_standardise_rule)
+def standardise(xp, x, /, axis, tiny):
+    """y = (x − μ)/√(σ² + tiny), μ and σ² over `axis`.  x̄ = (ȳ − mean ȳ − y·mean(ȳ∘y))/√(σ² + tiny).
+
+    One operation: the gradient in this form needs three passes instead of the composition's nine.
+    """
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    var = xp.mean(centred * centred, axis=axis, keepdims=True)
+    return centred / xp.sqrt(var + tiny)
+
+
+def layer_norm(x, scale=None, shift=None, tiny: float = 1e-5):
+    """Each vector of the last axis to mean 0 and variance 1, then scale and shift (Ba et al. 2016)."""
+    return _affine(standardise(x, (-1,), tiny), scale, shift)
+
+
+def group_norm(x, groups: int, scale=None, shift=None, tiny: float = 1e-5):
+    """Each group of channels of each image to mean 0 and variance 1 (Wu & He 2018).
+
+    x: (B, …, C) with C divisible by `groups`.
+    """
+    b, *space, c = x.shape
+    if c % groups:
+        raise ValueError(f"group_norm: {c} channels do not divide into {groups} groups")
+    y = standardise(ops.reshape(x, (b, -1, groups, c // groups)), (1, 3), tiny)
+    return _affine(ops.reshape(y, (b, *space, c)), scale, shift)
+
+
+def rms_norm(x, scale=None, tiny: float = 1e-6):
+    """x/√(mean x² + tiny) along the last axis (Zhang & Sennrich 2019)."""
+    return _affine(x / ops.sqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + tiny), scale, None)
+
+
+def _affine(x: Any, scale: Any, shift: Any) -> Any:
+    if scale is not None:
+        x = x * scale
+    return x if shift is None else x + shift
+
+
+# --- attention and embeddings -------------------------------------------------------------------------------
+
+
+def attention(q, k, v, mask=None):
+    """softmax(q·kᵀ/√d)·v (Vaswani et al. 2017, eq. 1).
+
+    q: (…, T, d).  k: (…, S, d).  v: (…, S, e).  mask: plain booleans that broadcast to (…, T, S), true
+    where a query may look; every query must see something.  Returns (…, T, e).
+    """
+    scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * (1 / sqrt(q.shape[-1]))
+    if mask is not None:
+        scores = ops.where(mask, scores, -float("inf"))
+    return ops.matmul(softmax(scores, axis=-1), v)
+
+
+def embedding(table, indices):
+    """Rows of a table (N, D) at plain integers (…), as (…, D); a row used twice receives both gradients."""
+    return ops.getitem(table, value_of(indices))
+
+
+def one_hot(indices, n: int, dtype="float32"):
+    """Plain array (…, n) with a 1 at each index."""
+    xp = backend_of(indices, operation="one_hot")
+    return (indices[..., None] == xp.arange(n)).astype(dtype)
+
+
+def causal_mask(length: int, like=None):
+    """Booleans (T, T): position t sees positions up to t."""
+    from scratchgen.backend import active
+
+    xp = active() if like is None else backend_of(value_of(like))
+    return xp.tri(length, length, 0, dtype=bool)
+
+
+__all__ = [
+    "attention", "binary_cross_entropy", "causal_mask", "cross_entropy", "embedding", "gelu", "group_norm",
+    "layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "one_hot", "relu", "rms_norm",
+    "sigmoid", "silu", "softmax", "softplus", "standardise", "tanh",
+]  # fmt: skip

@@ -1,0 +1,270 @@
+"""A NumPy backend with the manners of a GPU library.
+
+Code that runs on NumPy can still break on CuPy: there a list is no operand, `np.asarray` of a device array
+raises, host and device arrays do not mix, a reduction gives a 0-d array rather than a number, and writing
+twice to one place is undefined.  `StrictArray` wraps a NumPy array and refuses all of that, so that such
+code breaks on a laptop, in the tests, with a message that says why.  The functions on offer are those that
+CuPy has too.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from scipy import special as scipy_special
+
+from scratchgen.backend import Backend
+
+SCALARS = (bool, int, float, complex, np.generic)
+
+UFUNCS = frozenset(
+    """negative positive absolute fabs sign floor ceil trunc rint exp exp2 expm1 log log2 log10 log1p sqrt cbrt
+    square reciprocal sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh deg2rad rad2deg
+    add subtract multiply divide true_divide floor_divide remainder fmod power float_power maximum minimum fmax fmin
+    logaddexp logaddexp2 arctan2 hypot copysign equal not_equal less less_equal greater greater_equal
+    logical_and logical_or logical_not logical_xor isfinite isnan isinf signbit conjugate matmul
+    erf erfc expit logit gammaln digamma polygamma""".split()
+)
+FUNCTIONS = frozenset(
+    """sum prod mean var std max min amax amin argmax argmin all any cumsum cumprod count_nonzero dot einsum
+    tensordot outer inner kron trace diag diagonal tril triu reshape ravel transpose swapaxes moveaxis squeeze
+    expand_dims repeat tile roll flip fliplr flipud rot90 pad concatenate stack where clip sort argsort partition take
+    take_along_axis broadcast_to zeros_like ones_like empty_like full_like nan_to_num searchsorted ascontiguousarray
+    atleast_1d atleast_2d round isclose allclose array_equal bincount unique nonzero real imag copyto""".split()
+)
+CREATION = frozenset("zeros ones empty full eye identity arange linspace tri broadcast_shapes".split())
+LINALG = frozenset("inv det slogdet solve cholesky eigh eigvalsh svd norm pinv qr".split())
+SEQUENCES = frozenset("concatenate stack where".split())
+
+
+class StrictArray:
+    """A NumPy array that behaves as if it lived on another device."""
+
+    __slots__ = ("_a",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._a = array
+
+    shape = property(lambda self: self._a.shape)
+    dtype = property(lambda self: self._a.dtype)
+    ndim = property(lambda self: self._a.ndim)
+    size = property(lambda self: self._a.size)
+    nbytes = property(lambda self: self._a.nbytes)
+    T = property(lambda self: StrictArray(self._a.T))
+
+    def __repr__(self) -> str:
+        return f"strict{self._a!r}"
+
+    def __len__(self) -> int:
+        return len(self._a)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError("implicit conversion to a NumPy array: use xp.to_numpy(array)")
+
+    def __array_function__(self, func: Any, *_: Any) -> Any:
+        raise TypeError(f"np.{func.__name__} of a device array: use the backend's own {func.__name__}")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Reached when NumPy comes first: a NumPy number may meet a device array, a NumPy array may not."""
+        if method != "__call__" or any(isinstance(i, np.ndarray) for i in inputs):
+            raise TypeError(f"np.{ufunc.__name__} mixes NumPy and device arrays")
+        return _wrap(ufunc(*[_operand(i, ufunc.__name__) for i in inputs], **kwargs))
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._a.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._a.__dlpack_device__()
+
+    def __getitem__(self, index: Any) -> StrictArray:
+        return _wrap(self._a[_index(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raw = _index(index)
+        parts = raw if isinstance(raw, tuple) else (raw,)
+        places = [p for p in parts if isinstance(p, np.ndarray) and p.dtype != bool]
+        if places:
+            flat = np.stack([p.ravel() for p in np.broadcast_arrays(*places)], axis=1)
+            if len(np.unique(flat, axis=0)) < len(flat):
+                raise TypeError("writing twice to one place is undefined on a device: use xp.scatter_add")
+        self._a[raw] = _operand(value, "assignment")
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._a)
+
+    def __float__(self) -> float:
+        return float(self._a)
+
+    def __int__(self) -> int:
+        return int(self._a)
+
+    def __index__(self) -> int:
+        raise TypeError("a device array is no index for host code: use int(array)")
+
+    def item(self) -> Any:
+        return self._a.item()
+
+    def copy(self) -> StrictArray:
+        return StrictArray(self._a.copy())
+
+    def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
+        return StrictArray(self._a.astype(dtype, copy=copy))
+
+    def view(self) -> StrictArray:
+        return StrictArray(self._a.view())
+
+    def fill(self, value: Any) -> None:
+        self._a.fill(_operand(value, "fill"))
+
+
+def _binary(name: str, reflected: bool = False) -> Any:
+    function = getattr(operator, name)
+
+    def method(self: StrictArray, other: Any) -> Any:
+        if getattr(other, "__array_ufunc__", True) is None:
+            return NotImplemented  # a Tensor: its own reflected operator answers
+        raw = _operand(other, name)
+        return _wrap(function(raw, self._a) if reflected else function(self._a, raw))
+
+    return method
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul and or xor".split():
+    _plain = {"and": "and_", "or": "or_"}.get(_name, _name)
+    setattr(StrictArray, f"__{_name}__", _binary(_plain))
+    setattr(StrictArray, f"__r{_name}__", _binary(_plain, reflected=True))
+for _name in "eq ne lt le gt ge".split():
+    setattr(StrictArray, f"__{_name}__", _binary(_name))
+for _name in "iadd isub imul itruediv".split():
+
+    def _in_place(self: StrictArray, other: Any, _function: Any = getattr(operator, _name)) -> StrictArray:
+        self._a = _function(self._a, _operand(other, _function.__name__))
+        return self
+
+    setattr(StrictArray, f"__{_name}__", _in_place)
+for _name, _function in {"neg": operator.neg, "abs": operator.abs, "invert": operator.invert}.items():
+    setattr(StrictArray, f"__{_name}__", lambda self, _f=_function: _wrap(_f(self._a)))
+for _name in "sum mean max min prod reshape transpose ravel argmax argmin any all cumsum squeeze".split():
+
+    def _method(self: StrictArray, *args: Any, _name: str = _name, **kwargs: Any) -> StrictArray:
+        return _wrap(getattr(self._a, _name)(*args, **kwargs))
+
+    setattr(StrictArray, _name, _method)
+
+
+def _wrap(result: Any) -> Any:
+    """NumPy's answer as a device would give it: an array, of no dimensions if need be."""
+    if isinstance(result, (np.ndarray, np.generic)):
+        return StrictArray(np.asarray(result))
+    if isinstance(result, tuple):
+        return tuple(_wrap(r) for r in result)
+    if isinstance(result, list):
+        return [_wrap(r) for r in result]
+    return result
+
+
+def _operand(x: Any, where: str) -> Any:
+    if isinstance(x, StrictArray):
+        return x._a
+    if x is None or isinstance(x, SCALARS):
+        return x
+    raise TypeError(f"{where}: a {type(x).__name__} is no operand on a device; bring it there with xp.asarray")
+
+
+def _index(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_index(i) for i in index)
+    if isinstance(index, (list, np.ndarray)):
+        raise TypeError("a host list or array is no index on a device; bring it there with xp.asarray")
+    return index._a if isinstance(index, StrictArray) else index
+
+
+def _unwrap(x: Any, where: str) -> Any:
+    """An argument of a function that is no ufunc: shapes, axes and names pass, host arrays do not."""
+    if isinstance(x, StrictArray):
+        return x._a
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{where}: a NumPy array met a device array; bring it there with xp.asarray")
+    if isinstance(x, (list, tuple)):
+        return type(x)(_unwrap(i, where) for i in x)
+    return x
+
+
+def _ufunc(name: str, function: Any) -> Any:
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        raw = [_operand(a, name) for a in args]
+        if out is not None:
+            function(*raw, out=out._a, **kwargs)
+            return out
+        return _wrap(function(*raw, **{k: _operand(v, name) if k == "where" else v for k, v in kwargs.items()}))
+
+    return call
+
+
+def _function_of(name: str, function: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        operands = args[0] if name in SEQUENCES and isinstance(args[0], (list, tuple)) else args[:1]
+        if any(isinstance(a, (list, tuple)) for a in operands):
+            raise TypeError(f"{name}: a list is no operand on a device; bring it there with xp.asarray")
+        raw = [_unwrap(a, name) for a in args]
+        return _wrap(function(*raw, **{k: _unwrap(v, name) for k, v in kwargs.items()}))
+
+    return call
+
+
+class _Linalg:
+    def __init__(self) -> None:
+        for name in LINALG:
+            setattr(self, name, _function_of(name, getattr(np.linalg, name)))
+
+
+class _AddAt:
+    """`xp.add`, with `at` for repeated places."""
+
+    def __init__(self) -> None:
+        self._call = _ufunc("add", np.add)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def at(self, array: StrictArray, index: Any, values: StrictArray) -> None:
+        np.add.at(array._a, _index(index), _operand(values, "add.at"))
+
+
+class StrictBackend(Backend):
+    """See the module's docstring."""
+
+    name = "strict"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linalg = _Linalg()
+        self.add = _AddAt()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name, None) or getattr(scipy_special, name, None)
+        call: Any
+        if name in UFUNCS:
+            call = _ufunc(name, found)
+        elif name in FUNCTIONS:
+            call = _function_of(name, found)
+        elif name in CREATION:
+            call = lambda *args, **kwargs: _wrap(found(*args, **kwargs))  # noqa: E731
+        else:
+            raise AttributeError(f"the strict backend has no function {name!r}: is it one that CuPy has?")
+        setattr(self, name, call)
+        return call
+
+    def asarray(self, host: Any, dtype: Any = None) -> StrictArray:
+        if isinstance(host, StrictArray):
+            return host if dtype is None else host.astype(dtype, copy=False)
+        return StrictArray(np.array(host, dtype=dtype))
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        return array._a.copy() if isinstance(array, StrictArray) else np.asarray(array)
