@@ -71,6 +71,12 @@ class Backend:
         """A view through which nobody can write, where the library knows such a thing."""
         return array
 
+    def window_view(self, x: Array, shape: tuple[int, ...], stride: int) -> Array:
+        """The windows (B, H', W', kh, kw, C) of images (B, H, W, C), overlapping in x's own memory."""
+        b, h, w, c = x.strides
+        strides = (b, h * stride, w * stride, h, w, c)
+        return self.lib.stride_tricks.as_strided(x, shape, strides)
+
     def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
         out = self.zeros(shape, values.dtype)

@@ -24,14 +24,18 @@ def relu(xp, x, /):
     return xp.maximum(x, 0)
 
 
-@primitive(lambda g, y, x: g * _silu_slope(y, sigmoid(x)))
+@primitive(lambda g, y, x: _silu_rule(g, y, 0.5 * tanh(0.5 * x) + 0.5))
 def silu(xp, x, /):
-    """y = x·σ(x).  x̄ = ȳ·(σ + y(1 − σ)).  One operation: the tape keeps x and y instead of three arrays."""
-    return x * xp.expit(x)
+    """y = x·σ(x), σ(x) = ½ + ½·tanh(x/2).  x̄ = ȳ·(σ + y(1 − σ)).
+
+    One operation: the tape keeps two arrays instead of four.  NumPy's tanh is several times faster than expit.
+    """
+    half = x * 0.5
+    return half * xp.tanh(half) + half
 
 
-def _silu_slope(y: Any, s: Any) -> Any:
-    return s + y * (1 - s)
+def _silu_rule(g: Any, y: Any, sigma: Any) -> Any:
+    return g * (sigma + y * (1 - sigma))
 
 
 def gelu(x):
@@ -114,16 +118,40 @@ def layer_norm(x, scale=None, shift=None, tiny: float = 1e-5):
     return _affine(standardise(x, (-1,), tiny), scale, shift)
 
 
+def _group_mean(x: Any, groups: int) -> Any:
+    """The mean over each image's pixels and each group's channels, per channel.  (B, P, C) → (B, 1, C)."""
+    b, p, c = x.shape
+    sums = ops.reshape(ops.sum(x, axis=1), (b, groups, c // groups))
+    means = ops.sum(sums, axis=-1, keepdims=True) / (p * (c // groups))
+    return ops.reshape(ops.broadcast_to(means, (b, groups, c // groups)), (b, 1, c))
+
+
+def _group_standardise_rule(g, y, x, groups, tiny):
+    centred = x - _group_mean(x, groups)
+    inverse_std = 1 / ops.sqrt(_group_mean(ops.square(centred), groups) + tiny)
+    return inverse_std * (g - _group_mean(g, groups) - y * _group_mean(g * y, groups))
+
+
+@primitive(_group_standardise_rule)
+def group_standardise(xp, x, /, groups, tiny):
+    """y = (x − μ)/√(σ² + tiny), μ and σ² over an image's pixels and a group of its channels.  x: (B, P, C).
+
+    `standardise` per group, written so that every pass runs along whole rows of C numbers.
+    """
+    centred = x - _group_mean(x, groups)
+    return centred / xp.sqrt(_group_mean(centred * centred, groups) + tiny)
+
+
 def group_norm(x, groups: int, scale=None, shift=None, tiny: float = 1e-5):
     """Each group of channels of each image to mean 0 and variance 1 (Wu & He 2018).
 
     x: (B, …, C) with C divisible by `groups`.
     """
-    b, *space, c = x.shape
+    b, c = x.shape[0], x.shape[-1]
     if c % groups:
         raise ValueError(f"group_norm: {c} channels do not divide into {groups} groups")
-    y = standardise(ops.reshape(x, (b, -1, groups, c // groups)), (1, 3), tiny)
-    return _affine(ops.reshape(y, (b, *space, c)), scale, shift)
+    y = group_standardise(ops.reshape(x, (b, -1, c)), groups, tiny)
+    return _affine(ops.reshape(y, x.shape), scale, shift)
 
 
 def rms_norm(x, scale=None, tiny: float = 1e-6):

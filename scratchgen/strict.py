@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special as scipy_special
 
-from scratchgen.backend import Backend
+from scratchgen.backend import Backend, numpy
 
 SCALARS = (bool, int, float, complex, np.generic)
 
@@ -260,6 +260,9 @@ class StrictBackend(Backend):
             raise AttributeError(f"the strict backend has no function {name!r}: is it one that CuPy has?")
         setattr(self, name, call)
         return call
+
+    def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
+        return StrictArray(numpy.window_view(x._a, shape, stride))
 
     def asarray(self, host: Any, dtype: Any = None) -> StrictArray:
         if isinstance(host, StrictArray):

@@ -122,7 +122,7 @@ class Tensor:
         return np.asarray(xp.to_numpy(xp.read_only(self.value)))
 
     def assign(self, value: Array) -> None:
-        """Give a leaf a new value.  What was computed from the old one can no longer be differentiated.
+        """Give a leaf a new value, in its own memory.  What was computed from the old one has no gradient now.
 
         Raises ValueError if shape or dtype change, or if the tensor is not a leaf.
         """
@@ -132,8 +132,13 @@ class Tensor:
             raise ValueError(
                 f"assign: {value.shape} {value.dtype} does not fit a tensor of {self.shape} {self.dtype}"
             )
+        self.value[...] = value
+        self.touched()
+
+    def touched(self) -> None:
+        """Say that the memory of a leaf was written to (an optimiser's step): it is a new leaf from here on."""
         self.node.static = (STALE,)
-        self.value, self.node = value, Node(None)
+        self.node = Node(None)
 
     def item(self) -> float:
         return self.value.item()

@@ -21,14 +21,10 @@ Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
 
 def _windows(xp: Any, x: Any, kh: int, kw: int, stride: int) -> Any:
-    """The windows of x as an array (B, H', W', kh, kw, C)."""
+    """The windows of x as an array (B, H', W', kh, kw, C): one copy, in runs of kw·C numbers."""
     b, h, w, c = x.shape
     rows, columns = (h - kh) // stride + 1, (w - kw) // stride + 1
-    out = xp.empty((b, rows, columns, kh, kw, c), x.dtype)
-    for u in range(kh):
-        for v in range(kw):
-            out[:, :, :, u, v] = x[:, u : u + stride * rows : stride, v : v + stride * columns : stride]
-    return out
+    return xp.window_view(x, (b, rows, columns, kh, kw, c), stride).copy()
 
 
 def _add_windows(xp: Any, windows: Any, shape: tuple[int, ...], stride: int) -> Any:
@@ -41,11 +37,7 @@ def _add_windows(xp: Any, windows: Any, shape: tuple[int, ...], stride: int) -> 
     return out
 
 
-@primitive(
-    lambda g, _y, _x, w, stride: _conv_adjoint_x(g, w, _x.shape, stride),
-    lambda g, _y, x, _w, stride: _conv_adjoint_w(x, g, _w.shape, stride),
-)
-def _conv(xp, x, w, /, stride):
+def _correlate(xp: Any, x: Any, w: Any, stride: int) -> Any:
     kh, kw, c, o = w.shape
     if kh == kw == stride == 1:
         return xp.matmul(x.reshape(-1, c), w.reshape(c, o)).reshape(*x.shape[:3], o)
@@ -55,14 +47,24 @@ def _conv(xp, x, w, /, stride):
 
 
 @primitive(
+    lambda g, _y, _x, w, stride: _conv_adjoint_x(g, w, _x.shape, stride),
+    lambda g, _y, x, _w, stride: _conv_adjoint_w(x, g, _w.shape, stride),
+)
+def _conv(xp, x, w, /, stride):
+    return _correlate(xp, x, w, stride)
+
+
+@primitive(
     lambda g, _y, _h, w, shape, stride: _conv(g, w, stride),
     lambda g, _y, h, _w, shape, stride: _conv_adjoint_w(g, h, _w.shape, stride),
 )
 def _conv_adjoint_x(xp, h, w, /, shape, stride):
     kh, kw, c, o = w.shape
+    if stride == 1 and h.shape[1] + kh - 1 == shape[1] and h.shape[2] + kw - 1 == shape[2]:
+        # every pixel's own window of h meets the kernel turned by 180°: again one product over windows
+        turned = xp.swapaxes(w[::-1, ::-1], 2, 3)
+        return _correlate(xp, xp.pad(h, ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))), turned, 1)
     windows = xp.matmul(h.reshape(-1, o), w.reshape(-1, o).T)
-    if kh == kw == stride == 1:
-        return windows.reshape(shape)
     return _add_windows(xp, windows.reshape(*h.shape[:3], kh, kw, c), shape, stride)
 
 

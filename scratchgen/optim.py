@@ -1,0 +1,179 @@
+"""Optimisers, on one flat buffer.
+
+`Flat` lays all parameters of a player side by side in one array and lets each parameter be a view of it.
+An optimiser's step, an average or a norm is then a handful of passes over one array, however many layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from scratchgen.autograd.tensor import Tensor
+from scratchgen.backend import backend_of
+
+
+class Flat:
+    """Parameters θ as one array; `buffer` is written by optimisers only.
+
+    Raises ValueError if there are none, or if they differ in dtype.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        if not parameters:
+            raise ValueError("Flat: no parameters")
+        self.names = list(parameters)
+        self.parameters = list(parameters.values())
+        dtypes = {str(p.dtype) for p in self.parameters}
+        if len(dtypes) > 1:
+            raise ValueError(f"Flat: parameters of {' and '.join(sorted(dtypes))}; convert them to one dtype")
+        self.xp = backend_of(*(p.value for p in self.parameters))
+        self.size = sum(int(p.size) for p in self.parameters)
+        self.buffer = self.xp.empty((self.size,), self.parameters[0].dtype)
+        for p, view in zip(self.parameters, self.views(self.buffer).values(), strict=True):
+            view[...] = p.value
+            p.value = view
+
+    def views(self, buffer: Any) -> dict[str, Any]:
+        """A buffer of this layout, as one array per parameter name."""
+        views, start = {}, 0
+        for name, p in zip(self.names, self.parameters, strict=True):
+            stop = start + int(p.size)
+            views[name] = buffer[start:stop].reshape(p.shape)
+            start = stop
+        return views
+
+    def gather(self, gradients: Sequence[Any]) -> Any:
+        """One gradient per parameter, in order, as one new buffer."""
+        buffer = self.xp.empty((self.size,), self.buffer.dtype)
+        for view, g in zip(self.views(buffer).values(), gradients, strict=True):
+            view[...] = g
+        return buffer
+
+    def write(self, values: Any) -> None:
+        """Set all parameters from a buffer (or host array) of this layout."""
+        if values.shape != self.buffer.shape or values.dtype != self.buffer.dtype:
+            raise ValueError(
+                f"Flat: {values.shape} {values.dtype} does not fit {self.buffer.shape} {self.buffer.dtype}"
+            )
+        self.buffer[...] = self.xp.asarray(values)
+        self.touched()
+
+    def touched(self) -> None:
+        """The buffer was written to: values computed before can no longer be differentiated."""
+        for p in self.parameters:
+            p.touched()
+
+
+def norm(buffer: Any) -> float:
+    """‖g‖₂, read on the host."""
+    return sqrt(float((buffer * buffer).sum()))
+
+
+def clip_by_norm(buffer: Any, max_norm: float) -> float:
+    """Scale g in place to ‖g‖₂ ≤ max_norm.  Returns the norm it had (Pascanu et al. 2013)."""
+    before = norm(buffer)
+    if before > max_norm:
+        buffer *= max_norm / before
+    return before
+
+
+class SGD:
+    """v ← μ·v + g,  θ ← θ − lr·v: gradient descent, with momentum μ (Polyak 1964)."""
+
+    slots: tuple[str, ...] = ("velocity",)
+
+    def __init__(self, flat: Flat, lr: float = 1e-2, momentum: float = 0.0) -> None:
+        self.flat, self.lr, self.momentum = flat, lr, momentum
+        self.velocity = flat.xp.zeros_like(flat.buffer)
+        self.steps = 0
+
+    def step(self, gradient: Any, lr: float | None = None) -> None:
+        """One step along a flat gradient."""
+        self.steps += 1
+        self.velocity *= self.momentum
+        self.velocity += gradient
+        self.flat.buffer -= self.velocity * (self.lr if lr is None else lr)
+        self.flat.touched()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything but θ and the settings, in host memory."""
+        slots = {name: np.array(self.flat.xp.to_numpy(getattr(self, name))) for name in self.slots}
+        return {"steps": np.array(self.steps, np.int64), **slots}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
+        for name in self.slots:
+            if name not in state or state[name].shape != self.flat.buffer.shape:
+                raise ValueError(f"{type(self).__name__}: the saved state has no {name!r} of the right shape")
+        self.steps = int(state["steps"])
+        for name in self.slots:
+            getattr(self, name)[...] = self.flat.xp.asarray(state[name])
+
+
+class Adam(SGD):
+    """Adam, and AdamW where weight_decay is not 0.
+
+        m ← β₁m + (1−β₁)g       v ← β₂v + (1−β₂)g²
+        θ ← θ − lr·( m̂/(√v̂ + tiny) + λθ ),    m̂ = m/(1−β₁ᵏ),  v̂ = v/(1−β₂ᵏ)
+
+    Kingma & Ba (2015), Algorithm 1; Loshchilov & Hutter (2019) for the decay λ outside of the average.
+    """
+
+    slots = ("m", "v")
+
+    def __init__(
+        self, flat: Flat, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, tiny: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.flat, self.lr, self.beta1, self.beta2, self.tiny = flat, lr, beta1, beta2, tiny
+        self.weight_decay = weight_decay
+        self.m, self.v = flat.xp.zeros_like(flat.buffer), flat.xp.zeros_like(flat.buffer)
+        self.steps = 0
+
+    def step(self, gradient: Any, lr: float | None = None) -> None:
+        """One step along a flat gradient."""
+        xp, lr = self.flat.xp, self.lr if lr is None else lr
+        self.steps += 1
+        self.m += (gradient - self.m) * (1 - self.beta1)
+        self.v += (gradient * gradient - self.v) * (1 - self.beta2)
+        if self.weight_decay:
+            self.flat.buffer *= 1 - lr * self.weight_decay
+        root = xp.sqrt(self.v / (1 - self.beta2**self.steps))
+        root += self.tiny
+        self.flat.buffer -= self.m / root * (lr / (1 - self.beta1**self.steps))
+        self.flat.touched()
+
+
+class EMA:
+    """θ̄ ← d·θ̄ + (1−d)·θ after every step: the average that samplers use (Polyak & Juditsky 1992).
+
+    d grows with the number of steps k, min(decay, (1 + k)/(10 + k)), so that early values are forgotten.
+    """
+
+    def __init__(self, flat: Flat, decay: float = 0.999) -> None:
+        self.flat, self.decay, self.steps = flat, decay, 0
+        self.buffer = flat.buffer.copy()
+
+    def update(self) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.buffer += (self.flat.buffer - self.buffer) * (1 - decay)
+
+    def arrays(self) -> dict[str, Any]:
+        """The averages by parameter name: `module.frozen(ema.arrays())` is the averaged network."""
+        return self.flat.views(self.buffer)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything but the settings, in host memory."""
+        return {"steps": np.array(self.steps, np.int64), "buffer": np.array(self.flat.xp.to_numpy(self.buffer))}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
+        if state["buffer"].shape != self.buffer.shape:
+            raise ValueError(f"EMA: {state['buffer'].shape} does not fit {self.buffer.shape}")
+        self.steps = int(state["steps"])
+        self.buffer[...] = self.flat.xp.asarray(state["buffer"])
