@@ -16,7 +16,7 @@ MIXTURE_2D = E.Mixture(np.array([0.2, 0.5, 0.3]), np.array([[-1.0, 0.0], [1.0, 1
 LEVELS = [(0.99, 0.1), (0.8, 0.6), (0.2, 0.98), (1.0, 0.5)]       # the last is variance-exploding
 
 
-@pytest.mark.parametrize("a, sigma", LEVELS)
+@pytest.mark.parametrize(("a", "sigma"), LEVELS)
 @pytest.mark.parametrize("xt", [-1.4, 0.1, 2.0])
 def test_conditioning_equals_integration(a, sigma, xt):
     def log_prior(x):
@@ -27,7 +27,7 @@ def test_conditioning_equals_integration(a, sigma, xt):
         assert by_quadrature == pytest.approx(route([xt], MIXTURE_1D, a, sigma)[0], abs=1e-10)
 
 
-@pytest.mark.parametrize("a, sigma", LEVELS)
+@pytest.mark.parametrize(("a", "sigma"), LEVELS)
 def test_tweedie_in_two_dimensions(a, sigma):
     for xt in np.random.default_rng(0).uniform(-2, 2, (4, 2)):
         denoised, eps = E.denoiser(xt, MIXTURE_2D, a, sigma), E.noise(xt, MIXTURE_2D, a, sigma)

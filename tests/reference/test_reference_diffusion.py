@@ -109,7 +109,7 @@ def test_evidence_against_nested_integration():
         assert V.evidence(x0, a, b, s) == pytest.approx(math.log(value), rel=1e-10)
 
 
-@pytest.mark.parametrize("seed, T, x0", [(0, 1, 0.5), (1, 2, -0.7), (2, 5, 1.3)])
+@pytest.mark.parametrize(("seed", "T", "x0"), [(0, 1, 0.5), (1, 2, -0.7), (2, 5, 1.3)])
 def test_three_forms_of_the_bound_agree_below_the_evidence(seed, T, x0):
     beta, (a, b, s) = schedule(seed, T, 0.05, 0.5), reverse_model(seed, T)
     direct = V.bound_direct(x0, beta, a, b, s)
@@ -122,7 +122,7 @@ def test_three_forms_of_the_bound_agree_below_the_evidence(seed, T, x0):
     assert -direct < V.evidence(x0, a, b, s) - 1e-3
 
 
-@pytest.mark.parametrize("seed, sign", [(2, 1), (3, 1), (2, -1)])
+@pytest.mark.parametrize(("seed", "sign"), [(2, 1), (3, 1), (2, -1)])
 def test_the_printed_neighbour_form_is_another_number(seed, sign):
     """Off by Σ a_{t+1} √α_{t+1} β_t / s²_{t+1}, the covariance it drops; either way, still above −log p."""
     beta, (a, b, s), x0 = schedule(seed, 4, 0.05, 0.5), reverse_model(seed, 4), 0.6

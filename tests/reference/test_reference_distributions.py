@@ -43,7 +43,7 @@ def test_gauss_hermite_takes_a_singular_covariance_and_refuses_a_negative_one():
         Q.gaussian_nodes([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]])
 
 
-@pytest.mark.parametrize("mu, sigma", [(0.0, 1.0), (-3.0, 0.02), (5.0, 40.0)])
+@pytest.mark.parametrize(("mu", "sigma"), [(0.0, 1.0), (-3.0, 0.02), (5.0, 40.0)])
 def test_entropies_against_scipy(mu, sigma):
     edges = Q.spread_edges(mu, sigma)
     law = stats.norm(mu, sigma)
@@ -57,7 +57,7 @@ def test_gaussian_entropy_in_three_dimensions_against_scipy():
     assert D.entropy_gaussian_hermite([1, 2, 3], cov) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("q, p", [((0, 1), (0, 1)), ((1, 0.5), (-2, 2)), ((0.3, 3), (0, 0.5))])
+@pytest.mark.parametrize(("q", "p"), [((0, 1), (0, 1)), ((1, 0.5), (-2, 2)), ((0.3, 3), (0, 0.5))])
 def test_gaussian_kl_quad_equals_hermite(q, p):
     quad = D.kl_gaussian_quad(*q, *p)
     hermite = D.kl_gaussian_hermite([q[0]], [[q[1] ** 2]], [p[0]], [[p[1] ** 2]])
@@ -80,7 +80,7 @@ def test_logistic_kl_is_a_divergence():
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
-@pytest.mark.parametrize("mu, scale", [(0.1, 0.3), (-0.95, 0.01), (2.0, 0.5)])
+@pytest.mark.parametrize(("mu", "scale"), [(0.1, 0.3), (-0.95, 0.01), (2.0, 0.5)])
 def test_discretised_masses_sum_to_one_and_match_the_distribution_function(levels, mu, scale):
     x = np.linspace(-1, 1, levels)
     x = x[:: max(1, levels // 16)] if levels == 256 else x

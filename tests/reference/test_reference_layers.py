@@ -33,7 +33,7 @@ def test_conv2d_against_scipy_correlate():
     assert np.abs(flipped - expected).max() > 0.1
 
 
-@pytest.mark.parametrize("stride, padding, size", [(1, 0, 5), (1, 1, 5), (2, 1, 7), (3, 2, 6)])
+@pytest.mark.parametrize(("stride", "padding", "size"), [(1, 0, 5), (1, 1, 5), (2, 1, 7), (3, 2, 6)])
 def test_transposed_convolution_is_the_adjoint(stride, padding, size):
     w = RNG.standard_normal((3, 3, 2, 4))
     small = (size + 2 * padding - 3) // stride + 1
