@@ -1,0 +1,35 @@
+# make demo   train a DDPM on handwritten digits, leave pictures and a page in runs/demo
+# make test   the whole test suite
+# Both make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+READY := $(VENV)/.installed
+
+.PHONY: demo test test-long lint clean
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "scratchgen needs Python 3.11 or newer; '$(PYTHON)' is older: make PYTHON=python3.x"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/scratchgen train ddpm --out runs/demo --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not long'
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

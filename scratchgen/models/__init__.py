@@ -1,0 +1,1 @@
+"""Every model of the lectures: one paper, one file, its loss and its sampler written out."""
