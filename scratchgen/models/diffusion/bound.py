@@ -53,7 +53,8 @@ def reverse_variance(schedule: Schedule, choice: str) -> Any:
     if choice != "beta_tilde":
         raise ValueError(f"sigma: {choice!r} is neither 'beta' nor 'beta_tilde'")
     xp = backend_of(schedule.beta)
-    later = beta_tilde(schedule)[2:] if schedule.T > 1 else schedule.beta[1:]
+    at_all = schedule.at(xp.arange(1, schedule.T + 1), schedule.beta)
+    later = beta_tilde(at_all)[1:] if schedule.T > 1 else schedule.beta[1:]  # σ_2² … σ_T²
     return xp.concatenate([schedule.beta[:1], later[:1], later])[: schedule.T + 1]
 
 

@@ -39,15 +39,20 @@ def sigmas(schedule: Schedule, t: int, s: int, eta: float | str) -> tuple[Any, A
     """(σ of the direction, σ of the noise) for the step from t to s, as float64 numbers on their backend.
 
     Both are eq. (1), except for eta = "sigma_hat": then the noise has eq. (2) and the direction η = 1.
+    With η = 0 both are 0 in either direction of time.  Raises ValueError unless 0 ≤ η ≤ 1.
     """
     xp = backend_of(schedule.alpha_bar)
     at_t, at_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+    if eta == 0:
+        return 0 * at_s, 0 * at_s
     sigma_hat = xp.sqrt(1 - at_t / at_s)
     sigma_one = xp.sqrt((1 - at_s) / (1 - at_t)) * sigma_hat
     if isinstance(eta, str):
         if eta != SIGMA_HAT:
             raise ValueError(f"eta: {eta!r} is neither a number nor {SIGMA_HAT!r}")
         return sigma_one, sigma_hat
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta: {eta} is not between 0 and 1")
     return eta * sigma_one, eta * sigma_one
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from scratchgen import ops
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import backend_of
-from scratchgen.models.diffusion.schedule import Schedule
+from scratchgen.models.diffusion.schedule import Coefficients, Schedule
 from scratchgen.ops import sqrt
 
 
@@ -59,7 +59,7 @@ def q_sample(schedule: Schedule, x0: Any, t: Any, eps: Any) -> Any:
 
 
 def beta_tilde(c: Any) -> Any:
-    """β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t)·β_t, the posterior's variance.  c: a schedule, or its coefficients."""
+    """β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t)·β_t, the posterior's variance.  c: coefficients at t ≥ 1."""
     return (1 - c.alpha_bar_before) / (1 - c.alpha_bar) * c.beta
 
 
