@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as foreign_save
 
@@ -95,6 +95,7 @@ def test_what_cannot_be_said_exactly_is_refused(tmp_path, arrays, meta):
 # --- damage ------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_is_found(tmp_path_factory, data):
     path = saved(tmp_path_factory.getbasetemp())

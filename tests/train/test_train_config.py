@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchgen.train.config import TrainConfig, as_json, from_json, learning_rate
@@ -39,7 +39,8 @@ class Outer:
     flag: bool = False
 
 
-@given(st.text(), st.integers(), st.lists(st.integers()), st.none() | st.floats(allow_nan=False),
+@settings(deadline=None)
+@given(st.text(), st.integers(), st.lists(st.integers(), max_size=5), st.none() | st.floats(allow_nan=False),
        st.booleans())
 def test_a_nested_config_survives_json(name, width, multipliers, rate, flag):
     config = Outer(name, Inner(width, tuple(multipliers)), rate, flag)

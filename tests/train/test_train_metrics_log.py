@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchgen.train.metrics_log import MetricsLog, read
@@ -48,6 +48,7 @@ def test_a_log_without_rows(tmp_path):
     assert all(column.shape == (0,) for column in columns.values())
 
 
+@settings(deadline=None)
 @given(n=st.integers(0, 6), keep=st.integers(0, 70), cut=st.integers(0, 30))
 def test_a_killed_and_continued_log_is_the_uninterrupted_one(tmp_path_factory, n, keep, cut):
     """Rows 10 … 10n are written, the last bytes torn off, as many as came after the checkpoint."""

@@ -1,0 +1,190 @@
+"""The training loop, one for every system.
+
+    for each step:
+        for each player, k times:                       (Goodfellow et al. 2014, Algorithm 1; k = 1, one
+            draw a minibatch x and fresh noise           player, for everything that is not a game)
+            L = (1/B) Σ_b loss(x_b)
+            g = ∂L/∂θ, clipped to a norm
+            θ ← optimiser(θ, g, η_t)
+            θ̄ ← μ θ̄ + (1−μ) θ                           (the averaged weights)
+
+Everything a step depends on is in `State` and in the seed, so a run that is stopped anywhere and continued
+from its last checkpoint goes through the same numbers, bit by bit, as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scratchgen import ops, optim
+from scratchgen.autograd import gradients
+from scratchgen.backend import active
+from scratchgen.data.batches import Batches
+from scratchgen.models.system import System
+from scratchgen.train.config import TrainConfig, learning_rate
+from scratchgen.train.metrics_log import MetricsLog
+from scratchgen.train.progress import Bar
+from scratchgen.train.run import RunError, RunFolder
+from scratchgen.train.signals import Interrupted, StopSignals
+from scratchgen.train.state import PlayerState, State
+
+Data = np.ndarray | tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training ends with; the trained weights are in the system itself.
+
+    step: steps taken in all.  losses: the last row logged by this call, by column ({} if there was none).
+    average: the averaged weights by parameter name, for `system.frozen(average)`; None without an average.
+    """
+
+    step: int
+    losses: dict[str, float]
+    average: dict[str, Any] | None
+
+
+def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None = None, *,
+          name: str | None = None, progress: bool = True) -> TrainResult:
+    """Train `system` on `data` on the active backend, and continue where `run` left off if it has begun.
+
+    data: an array (N, …) or a tuple of arrays of one length; a player's
+    loss receives the same with B in place of N, floats in the dtype of `config`, which the parameters have.
+    run: where to save; without it nothing is written and signals are left alone.
+    name: what the system is called in messages and in the checkpoint (its class's name by default).
+
+    Raises DivergedError when a loss, a gradient or a parameter is not finite: the checkpoint from before
+    stays.  Raises Interrupted on SIGINT or SIGTERM, after the step is finished and saved.
+    Raises RunError or CheckpointError for a folder that is in use, damaged, full, or of another run.
+    """
+    name = name or type(system).__name__
+    source = Source(data, config)
+    with ExitStack() as stack:
+        stop = StopSignals()
+        if run is not None:
+            stack.enter_context(run.lock())
+            stack.enter_context(stop)
+        state = begin(system, config, run, name)
+        journal = stack.enter_context(Journal(run, state.step))
+        if state.saved is None:
+            journal.save(state)
+        bar = stack.enter_context(Bar(name, config.steps, state.step, silent=not progress))
+        losses: dict[str, float] = {}
+        while state.step < config.steps:
+            take_turn(state, source)
+            stopping = stop.received is not None
+            if state.step % config.log_every == 0:
+                losses = journal.log(state)
+            if stopping or state.step % config.checkpoint_every == 0 or state.step == config.steps:
+                journal.save(state)
+            bar.update(state.step, state.describe)
+            if stopping:
+                raise Interrupted(stop.code, state.step)
+    return TrainResult(state.step, losses, state.averages())
+
+
+def begin(system: System, config: TrainConfig, run: RunFolder | None, name: str) -> State:
+    """The state that the run was last saved in, or the initial one."""
+    if run is None:
+        return State(system, config, name)
+    if run.checkpoint.exists():
+        return State.load(run.checkpoint, system, config, name)
+    if run.metrics.exists():  # the first checkpoint is older than the first row of the log
+        raise RunError(f"{run.checkpoint}: is gone, so this run cannot be continued")
+    return State(system, config, name)
+
+
+def take_turn(state: State, source: Source) -> None:
+    """One step of the algorithm above."""
+    rate = learning_rate(state.config, state.step)
+    state.step += 1
+    for player in state.players:
+        for _ in range(player.steps):
+            update(player, source(state.cursor), rate, state)
+            state.cursor += 1
+
+
+def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
+    """One minibatch of one player."""
+    with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
+        terms = player.loss(batch, state.rng)
+        player.check_terms(terms, batch)
+        gradient = player.flat.gather(gradients(ops.mean(terms.loss), player.tensors))
+        norm = optim.clip_by_norm(gradient, player.max_norm)
+        player.note(terms, norm)
+        if state.on_host:
+            state.check()  # before the step, which would spoil the weights
+        player.optimiser.step(gradient, lr=rate)
+        if player.ema is not None:
+            player.ema.update()
+
+
+class Source:
+    """Minibatches on the active backend, in an order that the seed alone decides."""
+
+    def __init__(self, data: Data, config: TrainConfig) -> None:
+        """Raises ValueError for arrays of different lengths, or fewer examples than a batch has."""
+        self.several = isinstance(data, tuple)
+        self.arrays = [_in_dtype(a, config.dtype) for a in (data if isinstance(data, tuple) else (data,))]
+        if len({len(a) for a in self.arrays}) != 1:
+            raise ValueError(f"data: arrays of different lengths {[len(a) for a in self.arrays]}")
+        self.batches = Batches(len(self.arrays[0]), config.batch_size, config.seed)
+
+    def __call__(self, cursor: int) -> Any:
+        """The minibatch at a place in the order: (B, …), or a tuple of those."""
+        chosen = self.batches(cursor)
+        batch = tuple(active().asarray(a[chosen]) for a in self.arrays)
+        return batch if self.several else batch[0]
+
+
+def _in_dtype(array: Any, dtype: str) -> np.ndarray:
+    """Floats in the dtype of the run; labels and other integers as they are."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"data: a {type(array).__name__} is no NumPy array")
+    return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+class Journal:
+    """What a run writes down: metrics, times and checkpoints.  Without a run folder, nothing.
+
+    start: the step the run continues from; the rows after it are dropped.
+    """
+
+    def __init__(self, run: RunFolder | None, start: int) -> None:
+        self.run, self.start = run, start
+        self.logs: list[MetricsLog] = []  # metrics and timing, once the loss has told its terms
+        self.began = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for log in self.logs:
+            log.close()
+
+    def log(self, state: State) -> dict[str, float]:
+        """Write the row of this step, and begin the next one's means."""
+        state.check()
+        row = state.means()
+        if self.run is not None:
+            if not self.logs:
+                self.logs.append(MetricsLog(self.run.metrics, list(row), self.start))
+                self.logs.append(MetricsLog(self.run.timing, ["seconds"], self.start))
+                before = self.logs[1].last
+                self.began -= before[1] if before else 0.0  # the seconds of the run's earlier lives
+            self.logs[0].append(state.step, list(row.values()))
+            self.logs[1].append(state.step, [time.monotonic() - self.began])
+        return row
+
+    def save(self, state: State) -> None:
+        """Write the checkpoint, after the rows that it relies on."""
+        state.check(parameters=True)
+        if self.run is not None:
+            for log in self.logs:
+                log.sync()
+            state.save(self.run.checkpoint)

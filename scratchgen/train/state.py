@@ -1,0 +1,244 @@
+"""Everything a training run depends on, as one object that can be written down and read back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchgen import optim
+from scratchgen.autograd import stop_gradient
+from scratchgen.backend import backend_of
+from scratchgen.models.system import Player, System
+from scratchgen.random import Generator
+from scratchgen.train import checkpoint
+from scratchgen.train.checkpoint import CheckpointError
+from scratchgen.train.config import TrainConfig, as_json
+
+MAY_CHANGE = ("steps", "checkpoint_every")  # between a run and its continuation
+NOISE = 1 << 31  # this child of the seed makes the noise; its first children shuffle the data, epoch by epoch
+
+
+class DivergedError(ArithmeticError):
+    """A loss, a gradient or a parameter that is not finite.  One line: system, what, step, player.
+
+    On a GPU the numbers are looked at only when a row is logged or a checkpoint saved; the step is then the
+    one at which it was found out.
+    """
+
+    exit_code = 3
+
+    def __init__(self, name: str, what: str, step: int, player: str, saved: int | None) -> None:
+        message = f"{name}: {what} at step {step} of player {player!r}"
+        super().__init__(message if saved is None else f"{message}; the checkpoint of step {saved} stays")
+        self.name, self.what, self.step, self.player, self.saved = name, what, step, player, saved
+
+
+class PlayerState:
+    """One player at work: its parameters in one buffer, its optimiser, its average, and its sums for the log.
+
+    The sums run over the minibatches since the last row of the log, and stay where the arrays live.
+    """
+
+    def __init__(self, player: Player, config: TrainConfig) -> None:
+        self.name, self.loss, self.steps = player.name, player.loss, player.steps
+        self.tensors = list(player.parameters.values())
+        self.flat = optim.Flat(player.parameters)
+        self.xp = backend_of(self.flat.buffer)
+        self.max_norm = math.inf if config.clip is None else config.clip
+        self.optimiser = make_optimiser(self.flat, config)
+        self.ema = None if config.ema_decay is None else optim.EMA(self.flat, config.ema_decay)
+        self.fields: tuple[str, ...] = ()
+        self.count = 0
+        self.sums: Any = None  # (fields + 1,) float64: Σ of the batch mean of each term, Σ of gradient norms
+        self.latest: Any = None  # the same of the last minibatch alone
+
+    def check_terms(self, terms: Any, batch: Any) -> None:
+        """Raises ValueError unless `terms` is a named tuple of (B,) whose first field is `loss`."""
+        self.fields = getattr(type(terms), "_fields", ())
+        if self.fields[:1] != ("loss",):
+            raise ValueError(f"player {self.name!r}: the loss must be a named tuple that begins with 'loss'")
+        examples = len(batch[0] if isinstance(batch, tuple) else batch)
+        for field, term in zip(self.fields, terms, strict=True):
+            if tuple(term.shape) != (examples,):
+                raise ValueError(f"player {self.name!r}: term {field!r} has shape {tuple(term.shape)}, "
+                                 f"not ({examples},), one number per example")
+
+    def note(self, terms: Any, norm: Any) -> None:
+        """Add a minibatch's terms and gradient norm to the sums."""
+        xp = self.xp
+        means = [xp.mean(stop_gradient(term)) for term in terms]
+        self.latest = xp.stack([*means, xp.asarray(norm, self.flat.buffer.dtype)]).astype(np.float64)
+        self.sums = self.latest if self.sums is None else self.sums + self.latest
+        self.count += 1
+
+    def means(self) -> dict[str, float]:
+        """The mean of each term over the minibatches since the last call."""
+        means = self.xp.to_numpy(self.sums) / self.count
+        self.sums, self.count = None, 0
+        return dict(zip(self.fields, means.tolist(), strict=False))  # without the norm, which stands last
+
+    def fault(self, parameters: bool) -> str | None:
+        """What is infinite, or no number at all, in the sums or, if asked, among the parameters."""
+        sums = [] if self.sums is None else self.xp.to_numpy(self.sums).tolist()
+        for name, value in zip((*self.fields, "gradient norm"), sums, strict=False):
+            if not math.isfinite(value):
+                return f"{name} is {value}"
+        if parameters and not bool(self.xp.all(self.xp.isfinite(self.flat.buffer))):
+            return "a parameter is not finite"
+        return None
+
+
+class State:
+    """The players, the noise, and the place in the data, after `step` turns."""
+
+    def __init__(self, system: System, config: TrainConfig, name: str) -> None:
+        self.system, self.config, self.name = system, config, name
+        self.players = [PlayerState(player, config) for player in players_of(system, config.dtype)]
+        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)))
+        self.step = 0
+        self.cursor = 0  # minibatches drawn so far
+        self.saved: int | None = None  # the step of the last checkpoint
+        self.on_host = all(player.xp.name != "cupy" for player in self.players)
+
+    def check(self, parameters: bool = False) -> None:
+        """Raises DivergedError if a term, a gradient norm or, if asked, a parameter is not finite."""
+        for player in self.players:
+            fault = player.fault(parameters)
+            if fault:
+                raise DivergedError(self.name, fault, self.step, player.name, self.saved)
+
+    def means(self) -> dict[str, float]:
+        """The row of the log: every term of every player, named `player.term` where there are several."""
+        if len(self.players) == 1:
+            return self.players[0].means()
+        return {f"{p.name}.{term}": mean for p in self.players for term, mean in p.means().items()}
+
+    def describe(self) -> str:
+        """The losses of the last minibatches, in words."""
+        losses = [float(p.latest[0]) for p in self.players]
+        if len(losses) == 1:
+            return f"loss {losses[0]:.4g}"
+        return ", ".join(f"{p.name} {loss:.4g}" for p, loss in zip(self.players, losses, strict=True))
+
+    def averages(self) -> dict[str, Any] | None:
+        """The averaged weights by parameter name, on the backend; None without an average."""
+        if self.config.ema_decay is None:
+            return None
+        return {name: a for p in self.players if p.ema is not None for name, a in p.ema.arrays().items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All numbers of the state but the few in `meta`, on the host.
+
+            system/NAME  average/NAME                     a parameter, its average
+            optimiser/PLAYER/…  averaged/PLAYER           the optimiser's buffers, the average's step count
+            log/PLAYER                                    sums since the last row of the log
+        """
+        found: dict[str, np.ndarray] = {f"system/{k}": v for k, v in self.system.state_dict().items()}
+        for player in self.players:
+            found |= {f"optimiser/{player.name}/{k}": v for k, v in player.optimiser.state().items()}
+            if player.ema is not None:
+                found |= {f"average/{k}": player.xp.to_numpy(v) for k, v in player.ema.arrays().items()}
+                found[f"averaged/{player.name}"] = player.ema.state()["steps"]
+            if player.sums is not None:
+                found[f"log/{player.name}"] = player.xp.to_numpy(player.sums)
+        return found
+
+    def meta(self) -> dict[str, Any]:
+        return {"system": self.name, "step": self.step, "cursor": self.cursor, "rng": self.rng.state(),
+                "train": as_json(self.config), "counts": {p.name: p.count for p in self.players}}
+
+    def save(self, path: Path) -> None:
+        """Write the state to `path`, atomically."""
+        checkpoint.save(path, self.arrays(), self.meta())
+        self.saved = self.step
+
+    @classmethod
+    def load(cls, path: Path, system: System, config: TrainConfig, name: str) -> State:
+        """The state saved at `path`, with `system`'s parameters set to it.
+
+        Raises CheckpointError for a file that is damaged, or that another system or configuration wrote.
+        """
+        arrays, meta = checkpoint.load(path)
+        try:
+            check_same_run(meta, config, name)
+            system.load_state_dict(_under("system/", arrays))
+            state = cls(system, config, name)
+            state._restore(arrays, meta)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: does not fit this run: {error}") from error
+        return state
+
+    def _restore(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        for player in self.players:
+            player.optimiser.load_state(_under(f"optimiser/{player.name}/", arrays))
+            if player.ema is not None:
+                averages = [arrays[f"average/{name}"].ravel() for name in player.flat.names]
+                steps = arrays[f"averaged/{player.name}"]
+                player.ema.load_state({"steps": steps, "buffer": np.concatenate(averages)})
+            sums = arrays.get(f"log/{player.name}")
+            player.sums = None if sums is None else player.xp.asarray(sums)
+            player.count = meta["counts"][player.name]
+        self.rng = Generator.from_state(meta["rng"])
+        self.step, self.cursor, self.saved = meta["step"], meta["cursor"], meta["step"]
+
+
+def load_weights(system: System, path: str | Path, averaged: bool = True) -> int:
+    """Give `system` the weights in a checkpoint, the averaged ones where there are any; returns their step.
+
+    Raises CheckpointError if the file is damaged or holds another system's weights.
+    """
+    arrays, meta = checkpoint.load(path)
+    weights = _under("system/", arrays)
+    if averaged:
+        weights |= _under("average/", arrays)
+    try:
+        system.load_state_dict(weights)
+        return int(meta["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not fit this system: {error}") from error
+
+
+def make_optimiser(flat: optim.Flat, config: TrainConfig) -> Any:
+    if config.optimiser == "sgd":
+        return optim.SGD(flat, lr=config.lr, momentum=config.momentum)
+    return optim.Adam(flat, lr=config.lr, beta1=config.beta1, beta2=config.beta2,
+                      weight_decay=config.weight_decay)
+
+
+def players_of(system: System, dtype: str) -> list[Player]:
+    """The system's players, after a look at what the loop and the checkpoint rely on.
+
+    Raises ValueError for two players of one name, a parameter of two players, a name that is not the
+    system's own for that parameter, or a parameter of another dtype.
+    """
+    players, own = list(system.players()), dict(system.named_parameters())
+    seen: set[str] = set()
+    if len({player.name for player in players}) < len(players):
+        raise ValueError(f"two players have one name: {', '.join(player.name for player in players)}")
+    for player in players:
+        for name, tensor in player.parameters.items():
+            if name not in own or own[name] is not tensor:
+                raise ValueError(f"player {player.name!r}: the system has no such parameter {name!r}")
+            if name in seen:
+                raise ValueError(f"player {player.name!r}: {name!r} belongs to another player already")
+            if str(tensor.dtype) != dtype:
+                raise ValueError(f"{name!r} is {tensor.dtype}, to be trained in {dtype}: use system.astype")
+            seen.add(name)
+    return players
+
+
+def check_same_run(meta: Mapping[str, Any], config: TrainConfig, name: str) -> None:
+    """Raises ValueError if the checkpoint is of another system, or was trained by other numbers."""
+    if meta["system"] != name:
+        raise ValueError(f"it holds a run of {meta['system']}, not of {name}")
+    for key, value in as_json(config).items():
+        if key not in MAY_CHANGE and meta["train"].get(key) != value:
+            raise ValueError(f"it was trained with {key} = {meta['train'].get(key)}, not {value}")
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
