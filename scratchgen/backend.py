@@ -99,9 +99,10 @@ class NumpyBackend(Backend):
         return np.asarray(array)
 
     def saved(self, array: np.ndarray) -> np.ndarray:
-        if isinstance(array, np.generic) or not array.flags.writeable:
-            return array
-        return array.copy()
+        memory: Any = array
+        while isinstance(memory, np.ndarray) and not memory.flags.writeable:
+            memory = memory.base  # a read-only view may still change with the array that it looks at
+        return array if memory is None or isinstance(memory, np.generic) else array.copy()
 
     def read_only(self, array: np.ndarray) -> np.ndarray:
         view = np.asarray(array).view()
@@ -122,7 +123,7 @@ class CupyBackend(Backend):
 
 
 def is_basic(index: Any) -> bool:
-    """Whether an index is made of integers, slices, None and … only: it then names every place at most once."""
+    """Whether an index is made of integers, slices, None and … only: it then names no place twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) for p in parts)
 
@@ -165,8 +166,9 @@ def backend_of(*arrays: Any, operation: str = "operation") -> Backend:
 
 
 def _unusual(array: Any, operation: str) -> Backend:
-    if isinstance(array, (np.ndarray, np.generic)):
-        return numpy
+    """Other kinds of NumPy arrays: those that compute as plain ones do."""
+    if isinstance(array, (np.memmap, np.generic)):
+        return register(numpy, type(array))
     raise TypeError(
         f"{operation}: operand of type {type(array).__name__}; operations take tensors, arrays and numbers, "
         "and sg.tensor(...) makes a tensor of anything array-like"
@@ -197,8 +199,8 @@ def _load_cupy() -> Backend:
         ) from error
     if not cupy.cuda.is_available():
         raise BackendError(
-            f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists a GPU "
-            f"and that its driver fits CuPy's CUDA version, {advice}"
+            f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists "
+            f"a GPU and that its driver fits CuPy's CUDA version, {advice}"
         )
     from cupyx.scipy import special
 

@@ -6,12 +6,13 @@ memory, or a form that does not overflow.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 from scratchgen import ops
-from scratchgen.autograd.tensor import primitive, value_of
-from scratchgen.backend import backend_of
+from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.tensor import value_of
+from scratchgen.backend import active, backend_of
 from scratchgen.ops import expit as sigmoid
 from scratchgen.ops import logsumexp, tanh
 
@@ -28,7 +29,7 @@ def relu(xp, x, /):
 def silu(xp, x, /):
     """y = x·σ(x), σ(x) = ½ + ½·tanh(x/2).  x̄ = ȳ·(σ + y(1 − σ)).
 
-    One operation: the tape keeps two arrays instead of four.  NumPy's tanh is several times faster than expit.
+    One operation: the tape keeps two arrays instead of four.  NumPy's tanh is faster than expit.
     """
     half = x * 0.5
     return half * xp.tanh(half) + half
@@ -64,7 +65,11 @@ def log_sigmoid(x):
 
 @primitive(lambda g, y, _x, axis=-1: y * (g - ops.sum(g * y, axis=axis, keepdims=True)))
 def softmax(xp, x, /, axis=-1):
-    """y = eˣ / Σeˣ.  x̄ = y∘(ȳ − ⟨ȳ, y⟩): 0 for a constant ȳ.  One operation: the largest x is taken out first."""
+    """y = eˣ / Σeˣ.  x̄ = y∘(ȳ − ⟨ȳ, y⟩): 0 for a constant ȳ.
+
+    One operation because the largest x is taken out first.  An x of −inf has y = 0 and no gradient; a row of
+    nothing but −inf has no softmax: nan, with NumPy's warning.
+    """
     e = xp.exp(x - x.max(axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
@@ -150,7 +155,7 @@ def group_norm(x, groups: int, scale=None, shift=None, tiny: float = 1e-5):
     b, c = x.shape[0], x.shape[-1]
     if c % groups:
         raise ValueError(f"group_norm: {c} channels do not divide into {groups} groups")
-    y = group_standardise(ops.reshape(x, (b, -1, c)), groups, tiny)
+    y = group_standardise(ops.reshape(x, (b, prod(x.shape[1:-1]), c)), groups, tiny)
     return _affine(ops.reshape(y, x.shape), scale, shift)
 
 
@@ -193,8 +198,6 @@ def one_hot(indices, n: int, dtype="float32"):
 
 def causal_mask(length: int, like=None):
     """Booleans (T, T): position t sees positions up to t."""
-    from scratchgen.backend import active
-
     xp = active() if like is None else backend_of(value_of(like))
     return xp.tri(length, length, 0, dtype=bool)
 

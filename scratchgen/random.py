@@ -81,7 +81,7 @@ class Generator:
         Raises RuntimeError in device mode once the device has drawn: that state cannot be read back.
         """
         if self._device is not None:
-            raise RuntimeError("Generator: a device stream cannot be saved; use mode='host' for runs that resume")
+            raise RuntimeError("Generator: a device stream cannot be saved; use mode='host' to resume")
         return {
             "mode": self.mode,
             "entropy": self._seeds.entropy,

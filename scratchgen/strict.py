@@ -19,24 +19,31 @@ from scratchgen.backend import Backend, numpy
 
 SCALARS = (bool, int, float, complex, np.generic)
 
-UFUNCS = frozenset(
-    """negative positive absolute fabs sign floor ceil trunc rint exp exp2 expm1 log log2 log10 log1p sqrt cbrt
-    square reciprocal sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh deg2rad rad2deg
-    add subtract multiply divide true_divide floor_divide remainder fmod power float_power maximum minimum fmax fmin
-    logaddexp logaddexp2 arctan2 hypot copysign equal not_equal less less_equal greater greater_equal
-    logical_and logical_or logical_not logical_xor isfinite isnan isinf signbit conjugate matmul
-    erf erfc expit logit gammaln digamma polygamma""".split()
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+UFUNCS = _names(
+    """negative positive absolute fabs sign floor ceil trunc rint exp exp2 expm1 log log2 log10 log1p sqrt
+    cbrt square reciprocal sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh deg2rad
+    rad2deg add subtract multiply divide true_divide floor_divide remainder fmod power float_power
+    maximum minimum fmax fmin heaviside logaddexp logaddexp2 arctan2 hypot copysign equal not_equal less
+    less_equal greater greater_equal logical_and logical_or logical_not logical_xor isfinite isnan isinf
+    signbit conjugate matmul erf erfc expit logit gammaln digamma polygamma"""
 )
-FUNCTIONS = frozenset(
+FUNCTIONS = _names(
     """sum prod mean var std max min amax amin argmax argmin all any cumsum cumprod count_nonzero dot einsum
-    tensordot outer inner kron trace diag diagonal tril triu reshape ravel transpose swapaxes moveaxis squeeze
-    expand_dims repeat tile roll flip fliplr flipud rot90 pad concatenate stack where clip sort argsort partition take
-    take_along_axis broadcast_to zeros_like ones_like empty_like full_like nan_to_num searchsorted ascontiguousarray
-    atleast_1d atleast_2d round isclose allclose array_equal bincount unique nonzero real imag copyto""".split()
+    tensordot outer inner kron trace diag diagonal tril triu reshape ravel transpose swapaxes moveaxis
+    squeeze expand_dims repeat tile roll flip fliplr flipud rot90 pad concatenate stack where clip sort
+    argsort partition take take_along_axis broadcast_to zeros_like ones_like empty_like full_like
+    nan_to_num searchsorted ascontiguousarray atleast_1d atleast_2d round isclose allclose array_equal
+    bincount unique nonzero real imag copyto"""
 )
-CREATION = frozenset("zeros ones empty full eye identity arange linspace tri broadcast_shapes".split())
-LINALG = frozenset("inv det slogdet solve cholesky eigh eigvalsh svd norm pinv qr".split())
-SEQUENCES = frozenset("concatenate stack where".split())
+CREATION = _names("zeros ones empty full eye identity arange linspace tri broadcast_shapes")
+LINALG = _names("inv det slogdet solve cholesky eigh eigvalsh svd norm pinv qr")
+SEQUENCES = ("concatenate", "stack", "where")
 
 
 class StrictArray:
@@ -71,6 +78,8 @@ class StrictArray:
         """Reached when NumPy comes first: a NumPy number may meet a device array, a NumPy array may not."""
         if method != "__call__" or any(isinstance(i, np.ndarray) for i in inputs):
             raise TypeError(f"np.{ufunc.__name__} mixes NumPy and device arrays")
+        if not any(isinstance(i, np.generic) for i in inputs):
+            raise TypeError(f"np.{ufunc.__name__} of a device array: use the backend's own {ufunc.__name__}")
         return _wrap(ufunc(*[_operand(i, ufunc.__name__) for i in inputs], **kwargs))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -135,22 +144,23 @@ def _binary(name: str, reflected: bool = False) -> Any:
     return method
 
 
-for _name in "add sub mul truediv floordiv mod pow matmul and or xor".split():
+for _name in _names("add sub mul truediv floordiv mod pow matmul and or xor"):
     _plain = {"and": "and_", "or": "or_"}.get(_name, _name)
     setattr(StrictArray, f"__{_name}__", _binary(_plain))
     setattr(StrictArray, f"__r{_name}__", _binary(_plain, reflected=True))
-for _name in "eq ne lt le gt ge".split():
+for _name in _names("eq ne lt le gt ge"):
     setattr(StrictArray, f"__{_name}__", _binary(_name))
-for _name in "iadd isub imul itruediv".split():
+for _in_place_operator in (operator.iadd, operator.isub, operator.imul, operator.itruediv):
 
-    def _in_place(self: StrictArray, other: Any, _function: Any = getattr(operator, _name)) -> StrictArray:
+    def _in_place(self: StrictArray, other: Any, _function: Any = _in_place_operator) -> StrictArray:
         self._a = _function(self._a, _operand(other, _function.__name__))
         return self
 
-    setattr(StrictArray, f"__{_name}__", _in_place)
+    setattr(StrictArray, f"__{_in_place_operator.__name__}__", _in_place)
 for _name, _function in {"neg": operator.neg, "abs": operator.abs, "invert": operator.invert}.items():
     setattr(StrictArray, f"__{_name}__", lambda self, _f=_function: _wrap(_f(self._a)))
-for _name in "sum mean max min prod reshape transpose ravel argmax argmin any all cumsum squeeze".split():
+METHODS = "sum mean max min prod reshape transpose ravel argmax argmin any all cumsum squeeze swapaxes"
+for _name in _names(METHODS):
 
     def _method(self: StrictArray, *args: Any, _name: str = _name, **kwargs: Any) -> StrictArray:
         return _wrap(getattr(self._a, _name)(*args, **kwargs))
@@ -174,7 +184,7 @@ def _operand(x: Any, where: str) -> Any:
         return x._a
     if x is None or isinstance(x, SCALARS):
         return x
-    raise TypeError(f"{where}: a {type(x).__name__} is no operand on a device; bring it there with xp.asarray")
+    raise TypeError(f"{where}: a {type(x).__name__} is no operand on a device; bring it in with xp.asarray")
 
 
 def _index(index: Any) -> Any:
@@ -202,7 +212,7 @@ def _ufunc(name: str, function: Any) -> Any:
         if out is not None:
             function(*raw, out=out._a, **kwargs)
             return out
-        return _wrap(function(*raw, **{k: _operand(v, name) if k == "where" else v for k, v in kwargs.items()}))
+        return _wrap(function(*raw, **kwargs))
 
     return call
 
@@ -248,7 +258,7 @@ class StrictBackend(Backend):
         self.add = _AddAt()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(np, name, None) or getattr(scipy_special, name, None)
+        found: Any = getattr(np, name, None) or getattr(scipy_special, name, None)
         call: Any
         if name in UFUNCS:
             call = _ufunc(name, found)
@@ -258,7 +268,7 @@ class StrictBackend(Backend):
             call = lambda *args, **kwargs: _wrap(found(*args, **kwargs))  # noqa: E731
         else:
             raise AttributeError(f"the strict backend has no function {name!r}: is it one that CuPy has?")
-        setattr(self, name, call)
+        setattr(self, name, call)  # the next look-up is a plain attribute
         return call
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:

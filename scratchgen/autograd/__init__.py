@@ -1,6 +1,8 @@
-"""The tape and its transforms: `tensor` records and walks back, `transforms` makes derivatives of functions."""
+"""The tape (`tensor`), operations (`primitive`), the walk back (`backward`), derivatives as functions."""
 
-from scratchgen.autograd.tensor import Tensor, from_dlpack, gradients, primitive, tensor, value_of
+from scratchgen.autograd.backward import gradients
+from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.tensor import Tensor, from_dlpack, tensor, value_of
 from scratchgen.autograd.transforms import (
     GradientError,
     check_grads,
@@ -15,6 +17,6 @@ from scratchgen.autograd.transforms import (
 )
 
 __all__ = [
-    "GradientError", "Tensor", "check_grads", "from_dlpack", "grad", "gradients", "hessian", "hvp", "jacobian",
-    "jvp", "primitive", "stop_gradient", "tensor", "value_and_grad", "value_of", "vjp",
+    "GradientError", "Tensor", "check_grads", "from_dlpack", "grad", "gradients", "hessian", "hvp",
+    "jacobian", "jvp", "primitive", "stop_gradient", "tensor", "value_and_grad", "value_of", "vjp",
 ]  # fmt: skip

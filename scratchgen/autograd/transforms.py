@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.autograd.tensor import FLOATS, Node, Primitive, Tensor, depends_on_others, gradients, primitive, value_of
+from scratchgen.autograd.backward import depends_on_others, gradients
+from scratchgen.autograd.primitive import Primitive, primitive
+from scratchgen.autograd.tensor import FLOATS, Node, Tensor, value_of
 from scratchgen.backend import active, backend_of, float32, float64
 
 
@@ -50,7 +52,7 @@ def _call(f: Callable, args: tuple, argnums: Sequence[int], kwargs: dict) -> tup
 
 def _is_nested(y: Any, variables: list[Tensor]) -> bool:
     """Whether the derivative may be differentiated again: y was made of tensors other than ours."""
-    return type(y) is Tensor and depends_on_others(y, {v.node for v in variables if v.node.primitive is None})
+    return type(y) is Tensor and depends_on_others(y, {v.node for v in variables if v.node.plan is None})
 
 
 def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
@@ -87,16 +89,19 @@ def vjp(f: Callable, *args: Any) -> tuple[Any, Callable]:
         found = gradients(y, variables, g=v, create_graph=again)
         return found[0] if len(found) == 1 else tuple(found)
 
-    return (y if nested else value_of(y)), pull
+    return (y if nested else stop_gradient(y)), pull  # read only, since `pull` may still read it
 
 
 def jvp(f: Callable, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """f(x) and Jv.
+    """f(x) and Jv, for one v of x's shape per argument.
 
     Jᵀg is linear in g, and its own transpose is J: so Jv is the gradient of ⟨Jᵀg, v⟩ with respect to g.
     """
     variables, y = _call(f, tuple(args), range(len(args)), {})
     nested = _is_nested(y, variables) or any(type(v) is Tensor for v in tangents)
+    for x, v in zip(variables, tangents, strict=True):
+        if value_of(v).shape != x.shape:
+            raise ValueError(f"jvp: a tangent of shape {value_of(v).shape} for an argument of {x.shape}")
     if type(y) is not Tensor:
         return y, y * 0
     g = Tensor(backend_of(y.value).zeros(y.shape, y.dtype))

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from scratchgen.autograd.tensor import Tensor, value_of
-from scratchgen.autograd.tensor import broadcast_to as _broadcast_to
-from scratchgen.backend import _by_type
-from scratchgen.ops import elementwise, index, linalg, reduce, shape
-from scratchgen.ops.conv import avg_pool2d, conv2d, conv2d_transpose, max_pool2d, overlap_add, windows
+from scratchgen.autograd.primitive import broadcast_to as _broadcast_to
+from scratchgen.autograd.tensor import Tensor
+from scratchgen.ops import choice, conv, elementwise, index, linalg, products, reduce, shape
+from scratchgen.ops.choice import *  # noqa: F403
+from scratchgen.ops.conv import *  # noqa: F403
 from scratchgen.ops.elementwise import *  # noqa: F403
-from scratchgen.ops.index import argsort, getitem, nonzero, scatter_add, sort, take, take_along_axis
-from scratchgen.ops.linalg import (
-    diag, diagonal, dot, einsum, inner, kron, matmul, outer, tensordot, trace, tril, triu, vdot,
-)  # fmt: skip
+from scratchgen.ops.index import *  # noqa: F403
+from scratchgen.ops.products import *  # noqa: F403
 from scratchgen.ops.reduce import *  # noqa: F403
 from scratchgen.ops.shape import *  # noqa: F403
+
+__all__ = ["broadcast_to", "linalg"]
+__all__ += choice.__all__ + conv.__all__ + elementwise.__all__ + index.__all__
+__all__ += products.__all__ + reduce.__all__ + shape.__all__
 
 
 def broadcast_to(x, shape):
@@ -41,24 +43,26 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 _BINARY = {
-    "add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply, "truediv": elementwise.divide,
-    "mod": elementwise.remainder, "pow": _power, "matmul": linalg.matmul, "floordiv": elementwise.floor_divide,
+    "add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply,
+    "truediv": elementwise.divide, "mod": elementwise.remainder, "pow": _power,
+    "matmul": products.matmul, "floordiv": choice.floor_divide,
 }  # fmt: skip
 for _name, _function in _BINARY.items():
     setattr(Tensor, f"__{_name}__", lambda self, other, _f=_function: _f(self, other))
     setattr(Tensor, f"__r{_name}__", _reflected(_function))
 for _name, _function in {
-    "eq": elementwise.equal, "ne": elementwise.not_equal, "lt": elementwise.less, "le": elementwise.less_equal,
-    "gt": elementwise.greater, "ge": elementwise.greater_equal,
+    "eq": choice.equal, "ne": choice.not_equal, "lt": choice.less, "le": choice.less_equal,
+    "gt": choice.greater, "ge": choice.greater_equal,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{_name}__", lambda self, other, _f=_function: _f(self, other))
 _METHODS: dict[str, Any] = {
     "__neg__": elementwise.negative, "__pos__": elementwise.positive, "__abs__": elementwise.absolute,
-    "__getitem__": index.getitem, "astype": elementwise.astype, "clip": elementwise.clip, "ravel": shape.ravel,
-    "swapaxes": shape.swapaxes, "squeeze": shape.squeeze, "sum": reduce.sum, "mean": reduce.mean, "var": reduce.var,
-    "std": reduce.std, "max": reduce.max, "min": reduce.min, "prod": reduce.prod, "cumsum": reduce.cumsum,
-    "argmax": reduce.argmax, "argmin": reduce.argmin, "dot": linalg.dot, "trace": linalg.trace,
-    "diagonal": linalg.diagonal, "repeat": shape.repeat,
+    "__getitem__": index.getitem, "astype": elementwise.astype, "clip": choice.clip, "ravel": shape.ravel,
+    "swapaxes": shape.swapaxes, "squeeze": shape.squeeze, "sum": reduce.sum, "mean": reduce.mean,
+    "var": reduce.var, "std": reduce.std,
+    "max": reduce.max, "min": reduce.min, "prod": reduce.prod, "cumsum": reduce.cumsum,
+    "argmax": reduce.argmax, "argmin": reduce.argmin, "dot": products.dot, "trace": products.trace,
+    "diagonal": products.diagonal, "repeat": shape.repeat,
 }  # fmt: skip
 for _name, _function in _METHODS.items():
     setattr(Tensor, _name, lambda self, *args, _f=_function, **kwargs: _f(self, *args, **kwargs))
@@ -75,7 +79,7 @@ def _transpose_method(self: Tensor, *axes: Any) -> Any:
 
 
 def _iterate(self: Tensor) -> Any:
-    return (self[i] for i in range(len(self)))
+    return (index.getitem(self, i) for i in range(len(self)))
 
 
 Tensor.reshape = _reshape_method  # type: ignore[attr-defined]

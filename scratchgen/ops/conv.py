@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scratchgen.autograd.tensor import primitive
+from scratchgen.autograd.primitive import primitive
+from scratchgen.ops.index import getitem
 from scratchgen.ops.reduce import max as _max
 from scratchgen.ops.reduce import mean as _mean
-from scratchgen.ops.shape import getitem, pad
+from scratchgen.ops.shape import pad
 
 Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
@@ -33,7 +34,8 @@ def _add_windows(xp: Any, windows: Any, shape: tuple[int, ...], stride: int) -> 
     out = xp.zeros(shape, windows.dtype)
     for u in range(kh):
         for v in range(kw):
-            out[:, u : u + stride * rows : stride, v : v + stride * columns : stride] += windows[:, :, :, u, v]
+            down, across = slice(u, u + stride * rows, stride), slice(v, v + stride * columns, stride)
+            out[:, down, across] += windows[:, :, :, u, v]
     return out
 
 
@@ -142,11 +144,25 @@ def overlap_add(xp, x, /, shape, stride):
     return _add_windows(xp, x, shape, stride)
 
 
+def _pooled(x: Any, kernel: int, stride: int | None) -> Any:
+    if x.ndim != 4 or min(x.shape[1:3]) < kernel:
+        raise ValueError(f"pooling: windows of {kernel}×{kernel} do not fit images of shape {tuple(x.shape)}")
+    return windows(x, kernel, stride or kernel)
+
+
 def avg_pool2d(x, kernel: int = 2, stride: int | None = None):
-    """The mean of every window.  x: (B, H, W, C); the stride is the kernel by default."""
-    return _mean(windows(x, kernel, stride or kernel), axis=(3, 4))
+    """The mean of every window.  x: (B, H, W, C); the stride is the kernel by default.
+
+    Raises ValueError if the images are smaller than a window.
+    """
+    return _mean(_pooled(x, kernel, stride), axis=(3, 4))
 
 
 def max_pool2d(x, kernel: int = 2, stride: int | None = None):
-    """The largest number of every window; ties share the gradient."""
-    return _max(windows(x, kernel, stride or kernel), axis=(3, 4))
+    """The largest number of every window; ties share the gradient.  As `avg_pool2d` otherwise."""
+    return _max(_pooled(x, kernel, stride), axis=(3, 4))
+
+
+__all__ = [
+    "avg_pool2d", "conv2d", "conv2d_transpose", "max_pool2d", "overlap_add", "windows",
+]  # fmt: skip

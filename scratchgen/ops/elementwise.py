@@ -3,22 +3,23 @@
 Each rule is ∂L/∂x = ∂L/∂y · ∂y/∂x, with g for ∂L/∂y.  At a kink:
 
     |x| at 0                 0
-    maximum, minimum         a tie shares the gradient equally
-    clip at a bound          the gradient passes (the bound belongs to the interval)
-    √x at 0                  +inf, as the limit says
+    √x, ∛x at 0              +inf, as the limit says
     xʸ at x = 0              ∂x is 0 for y = 0;  ∂y is 0
-    where                    passes 0 to the branch not taken: a branch whose own derivative is inf or nan there
-                             still gives 0·inf = nan; guard its *argument*: where(x>0, sqrt(where(x>0, x, 1)), 0)
-
-Functions that are constant between jumps (sign, floor, comparisons) return plain arrays: their gradient is 0.
+    √(a² + b²) at (0, 0)     0
 """
 
 from __future__ import annotations
 
+from math import log as ln
 from typing import Any
 
-from scratchgen.autograd.tensor import primitive, value_of
-from scratchgen.backend import backend_of, pi
+from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.tensor import value_of
+from scratchgen.backend import nan, pi
+from scratchgen.ops.choice import floor_divide, sign, trunc, where
+
+LN2, LN10 = 0.6931471805599453, 2.302585092994046
+TWO_OVER_SQRT_PI = 2 / pi**0.5
 
 # --- arithmetic ---------------------------------------------------------------------------------------------
 
@@ -92,29 +93,34 @@ def absolute(xp, x, /):
 abs = fabs = absolute
 
 
-@primitive(lambda g, _y, a, b: g * sign(a) * sign(b), None)
-def copysign(xp, a, b, /):
-    """y = |a| with b's sign."""
-    return xp.copysign(a, b)
-
-
 # --- powers, exponentials, logarithms -----------------------------------------------------------------------
 
 
-def _less_one(y: Any) -> Any:
-    """y − 1, and 1 where y is 0: there y·x^(y−1) is 0 for every x."""
-    if isinstance(y, (int, float)):
-        return y - 1 if y != 0 else 1
-    return where(y == 0, 1.0, y - 1)
-
-
 @primitive(
-    lambda g, _y, a, b: g * b * power(a, _less_one(b)),
-    lambda g, y, a, _b: g * y * log(where(a == 0, 1.0, a)),
+    lambda g, _y, a, b: g * (b * power(_no_zero(a, b), b - 1)),
+    lambda g, y, a, _b: g * (y * _log_base(a)),
 )
 def power(xp, a, b, /):
     """y = aᵇ.  ā = ȳ·b·aᵇ⁻¹,  b̄ = ȳ·y·ln a."""
     return xp.power(a, b)
+
+
+def _log_base(a: Any) -> Any:
+    """ln a, and 0 for a = 0."""
+    if isinstance(a, (int, float)):
+        return ln(a) if a > 0 else 0.0 if a == 0 else nan
+    return log(where(_is_zero(a), 1.0, a))
+
+
+def _is_zero(x: Any) -> Any:
+    return value_of(x) == 0
+
+
+def _no_zero(a: Any, b: Any) -> Any:
+    """a, but 1 where both a and b are 0: there b·aᵇ⁻¹ is 0 for every a."""
+    if isinstance(b, (int, float)) and b != 0:
+        return a
+    return where(_is_zero(a) & _is_zero(b), 1.0, a)
 
 
 float_power = power
@@ -192,13 +198,14 @@ def logaddexp2(xp, a, b, /):
     return xp.logaddexp2(a, b)
 
 
-@primitive(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y))
+@primitive(
+    lambda g, y, a, _b: g * (a / where(_is_zero(y), 1.0, y)),
+    lambda g, y, _a, b: g * (b / where(_is_zero(y), 1.0, y)),
+)
 def hypot(xp, a, b, /):
     """y = √(a² + b²)."""
     return xp.hypot(a, b)
 
-
-LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 # --- circular and hyperbolic functions ----------------------------------------------------------------------
 
@@ -240,8 +247,8 @@ def arctan(xp, x, /):
 
 
 @primitive(
-    lambda g, _y, a, b: g * b / (square(a) + square(b)),
-    lambda g, _y, a, b: -(g * a / (square(a) + square(b))),
+    lambda g, _y, a, b: g * (b / (a * a + b * b)),
+    lambda g, _y, a, b: -(g * (a / (a * a + b * b))),
 )
 def arctan2(xp, a, b, /):
     """The angle of the point (b, a)."""
@@ -260,7 +267,7 @@ def cosh(xp, x, /):
     return xp.cosh(x)
 
 
-@primitive(lambda g, y, _x: g * (1 - square(y)))
+@primitive(lambda g, y, _x: g * (1 - y * y))
 def tanh(xp, x, /):
     """y = tanh x.  x̄ = ȳ·(1 − y²)."""
     return xp.tanh(x)
@@ -299,9 +306,6 @@ def rad2deg(xp, x, /):
 radians, degrees = deg2rad, rad2deg
 
 # --- special functions --------------------------------------------------------------------------------------
-
-TWO_OVER_SQRT_PI = 2 / pi**0.5
-
 
 @primitive(lambda g, _y, x: g * TWO_OVER_SQRT_PI * exp(-square(x)))
 def erf(xp, x, /):
@@ -346,104 +350,64 @@ def polygamma(xp, x, /, n):
     return xp.polygamma(n, x).astype(x.dtype)  # SciPy answers in float64
 
 
-# --- choices ------------------------------------------------------------------------------------------------
-
-
-@primitive(
-    None,
-    lambda g, _y, condition, _a, _b: where(condition, g, 0.0),
-    lambda g, _y, condition, _a, _b: where(condition, 0.0, g),
-)
-def where(xp, condition, a, b, /):
-    """y = a where the condition holds, b elsewhere."""
-    return xp.where(condition, a, b)
-
-
-def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
-    """g to the winner, half of it in a tie."""
-    return where(wins, g, where(mine == other, 0.5 * g, 0.0))
-
-
-@primitive(lambda g, _y, a, b: _share(g, a, b, a > b), lambda g, _y, a, b: _share(g, b, a, b > a))
-def maximum(xp, a, b, /):
-    """y = max(a, b); nan if either is."""
-    return xp.maximum(a, b)
-
-
-@primitive(lambda g, _y, a, b: _share(g, a, b, a < b), lambda g, _y, a, b: _share(g, b, a, b < a))
-def minimum(xp, a, b, /):
-    """y = min(a, b); nan if either is."""
-    return xp.minimum(a, b)
-
-
-@primitive(lambda g, _y, a, b: _share(g, a, b, a > b), lambda g, _y, a, b: _share(g, b, a, b > a))
-def fmax(xp, a, b, /):
-    """y = max(a, b); the other where one is nan."""
-    return xp.fmax(a, b)
-
-
-@primitive(lambda g, _y, a, b: _share(g, a, b, a < b), lambda g, _y, a, b: _share(g, b, a, b < a))
-def fmin(xp, a, b, /):
-    """y = min(a, b); the other where one is nan."""
-    return xp.fmin(a, b)
-
-
-def clip(x, a_min=None, a_max=None):
-    """y = x held to [a_min, a_max]; a bound of None is no bound.  x̄ = ȳ inside, bounds included."""
-    if a_min is None and a_max is None:
-        raise ValueError("clip: give a lower or an upper bound")
-    return _clip(x, value_of(a_min), value_of(a_max))
-
-
-def _inside(x: Any, a_min: Any, a_max: Any) -> Any:
-    if a_min is None:
-        return x <= a_max
-    return x >= a_min if a_max is None else (x >= a_min) & (x <= a_max)
-
-
-@primitive(lambda g, _y, x, a_min, a_max: where(_inside(x, a_min, a_max), g, 0.0))
-def _clip(xp, x, /, a_min, a_max):
-    if a_min is not None:
-        x = xp.maximum(x, a_min)
-    return x if a_max is None else xp.minimum(x, a_max)
-
-
 @primitive(lambda g, _y, _x, dtype: astype(g, _x.dtype))
 def astype(xp, x, /, dtype):
     """y = x in another precision; the gradient comes back in x's."""
     return x.astype(dtype)
 
 
-# --- constant between jumps: plain arrays -------------------------------------------------------------------
-
-
-def _constant(name: str, doc: str) -> Any:
-    def function(*xs):
-        values = [value_of(x) for x in xs]
-        return getattr(backend_of(*values, operation=name), name)(*values)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc + "  A plain array: constant between its jumps."
-    return function
-
-
-sign = _constant("sign", "−1, 0 or 1.")
-floor = _constant("floor", "⌊x⌋.")
-ceil = _constant("ceil", "⌈x⌉.")
-trunc = _constant("trunc", "x without its fraction.")
-rint = _constant("rint", "The nearest integer, halves to even.")
-floor_divide = _constant("floor_divide", "⌊a/b⌋.")
-isfinite = _constant("isfinite", "Whether x is neither infinite nor nan.")
-isnan = _constant("isnan", "Whether x is nan.")
-isinf = _constant("isinf", "Whether x is infinite.")
-signbit = _constant("signbit", "Whether x is negative.")
-equal = _constant("equal", "a = b.")
-not_equal = _constant("not_equal", "a ≠ b.")
-less = _constant("less", "a < b.")
-less_equal = _constant("less_equal", "a ≤ b.")
-greater = _constant("greater", "a > b.")
-greater_equal = _constant("greater_equal", "a ≥ b.")
-logical_and = _constant("logical_and", "a and b.")
-logical_or = _constant("logical_or", "a or b.")
-logical_not = _constant("logical_not", "not a.")
-logical_xor = _constant("logical_xor", "exactly one of a and b.")
+__all__ = [
+    "abs",
+    "absolute",
+    "add",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "astype",
+    "cbrt",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "degrees",
+    "digamma",
+    "divide",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expit",
+    "expm1",
+    "float_power",
+    "fmod",
+    "gammaln",
+    "hypot",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logaddexp2",
+    "logit",
+    "mod",
+    "multiply",
+    "negative",
+    "polygamma",
+    "positive",
+    "power",
+    "rad2deg",
+    "radians",
+    "reciprocal",
+    "remainder",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "true_divide",
+]  # fmt: skip

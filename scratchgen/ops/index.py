@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from scratchgen.autograd.tensor import Tensor, primitive, value_of
-from scratchgen.backend import _by_type, backend_of
+from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.tensor import Tensor, value_of
+from scratchgen.backend import backend_of, int64
 
 
-def _is_array(part: Any) -> bool:
-    return hasattr(part, "dtype") and hasattr(part, "shape")
+def axis_of(axis: int, ndim: int) -> int:
+    """The axis counted from the front.  Raises ValueError if there is none of that number."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of bounds for an array of {ndim} dimensions")
+    return axis % ndim
 
 
 def _own(x: Any, index: Any) -> Any:
-    """The index with its lists turned into arrays, and its arrays copied where a tape may keep them."""
+    """The index with its lists turned into arrays, and its arrays copied where a tape will keep them."""
     if isinstance(index, tuple):
         return tuple(_own(x, part) for part in index)
     if isinstance(index, list):
-        return backend_of(value_of(x)).asarray(index)
+        return backend_of(value_of(x)).asarray(index, None if index else int64)
     if type(index) is Tensor:
         raise TypeError("index: a tensor is no index; its places would have no gradient")
-    if type(x) is Tensor and _is_array(index) and _by_type.get(type(index)) is not None:
-        return backend_of(index).saved(index)
+    if getattr(index, "ndim", 0):
+        xp = backend_of(value_of(x), index, operation="index")
+        return xp.saved(index) if type(x) is Tensor else index
     return index
 
 
@@ -48,17 +53,18 @@ def take(x, indices, axis: int | None = None):
     """The entries of x at integer `indices` along an axis; None: of x as one row."""
     if axis is None:
         return getitem(x.reshape(-1), indices)
-    return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))
+    return getitem(x, (slice(None),) * axis_of(axis, x.ndim) + (indices,))
 
 
 def take_along_axis(x, indices, axis: int):
     """y[…, i, …] = x[…, indices[…, i, …], …]: one choice per row."""
     xp = backend_of(value_of(x), indices)
+    axis = axis_of(axis, x.ndim)
     grid: list[Any] = []
     for a, n in enumerate(x.shape):
         shape = [1] * x.ndim
         shape[a] = n
-        grid.append(indices if a == axis % x.ndim else xp.arange(n).reshape(tuple(shape)))
+        grid.append(indices if a == axis else xp.arange(n).reshape(tuple(shape)))
     return getitem(x, tuple(grid))
 
 
@@ -78,3 +84,8 @@ def nonzero(x):
     """The places where x is not 0.  Plain arrays."""
     x = value_of(x)
     return backend_of(x, operation="nonzero").nonzero(x)
+
+
+__all__ = [
+    "argsort", "getitem", "nonzero", "scatter_add", "sort", "take", "take_along_axis",
+]  # fmt: skip

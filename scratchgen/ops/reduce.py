@@ -9,9 +9,12 @@ from __future__ import annotations
 from math import prod as _size
 from typing import Any
 
-from scratchgen.autograd.tensor import Tensor, broadcast_to, primitive, value_of
+from scratchgen.autograd.primitive import broadcast_to, primitive
+from scratchgen.autograd.tensor import Tensor, value_of
 from scratchgen.backend import backend_of
-from scratchgen.ops.elementwise import exp, isfinite, sqrt, square, where
+from scratchgen.ops.choice import isfinite, where
+from scratchgen.ops.elementwise import exp, sqrt, square
+from scratchgen.ops.index import axis_of, getitem
 from scratchgen.ops.shape import concatenate, flip, reshape, transpose
 
 Axis = int | tuple[int, ...] | None
@@ -20,7 +23,7 @@ Axis = int | tuple[int, ...] | None
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    return tuple(axis_of(a, ndim) for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def _count(shape: tuple[int, ...], axis: Axis) -> int:
@@ -35,17 +38,21 @@ def _back(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
-@primitive(lambda g, _y, _x, axis=None, keepdims=False: broadcast_to(_back(g, _x.shape, axis, keepdims), _x.shape))
+def _sum_rule(g, _y, _x, axis=None, keepdims=False):
+    return broadcast_to(_back(g, _x.shape, axis, keepdims), _x.shape)
+
+
+@primitive(_sum_rule)
 def sum(xp, x, /, axis: Axis = None, keepdims: bool = False):
     """y = Σ x.  x̄ = ȳ at every place."""
     return xp.sum(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(
-    lambda g, _y, _x, axis=None, keepdims=False: broadcast_to(
-        _back(g, _x.shape, axis, keepdims) / _count(_x.shape, axis), _x.shape
-    )
-)
+def _mean_rule(g, _y, _x, axis=None, keepdims=False):
+    return broadcast_to(_back(g, _x.shape, axis, keepdims) / _count(_x.shape, axis), _x.shape)
+
+
+@primitive(_mean_rule)
 def mean(xp, x, /, axis: Axis = None, keepdims: bool = False):
     """y = Σ x / n.  x̄ = ȳ/n at every place."""
     return xp.mean(x, axis=axis, keepdims=keepdims)
@@ -134,29 +141,47 @@ def logsumexp(xp, x, /, axis: Axis = None, keepdims: bool = False):
     return xp.where(empty, -xp.full_like(y, float("inf")), y)
 
 
+def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """x[start:stop] along one axis."""
+    index: list[Any] = [slice(None)] * x.ndim
+    index[axis] = slice(start, stop)
+    return getitem(x, tuple(index))
+
+
 def diff(x, n: int = 1, axis: int = -1):
     """y_i = x_{i+1} − x_i, n times."""
     for _ in range(n):
-        index: list = [slice(None)] * x.ndim
-        index[axis] = slice(1, None)
-        later = x[tuple(index)]
-        index[axis] = slice(None, -1)
-        x = later - x[tuple(index)]
+        x = _part(x, axis, 1, None) - _part(x, axis, None, -1)
     return x
 
 
-def gradient(x, spacing: float = 1.0, axis: int = -1):
-    """Central differences along one axis, one-sided at the ends (NumPy's `gradient` at its default order)."""
+def gradient(x, *spacing, axis: Axis = None):
+    """Slopes by central differences, one-sided at the ends (NumPy's `gradient` with edge_order 1).
+
+    spacing: the distance of neighbours, or their places (N,); one for all axes, or one for each.
+    Returns an array for one axis, a tuple of them for several; `axis` None means every one.
+    Raises ValueError where an axis has fewer than two points.
+    """
+    axes = _axes(axis, x.ndim)
+    if len(spacing) not in (0, 1, len(axes)):
+        raise TypeError(f"gradient: {len(spacing)} spacings for {len(axes)} axes")
+    steps = spacing if len(spacing) == len(axes) else (spacing or (1.0,)) * len(axes)
+    slopes = tuple(_slope(x, h, a) for h, a in zip(steps, axes, strict=True))
+    return slopes[0] if len(slopes) == 1 else slopes
+
+
+def _slope(x: Any, h: Any, axis: int) -> Any:
     if x.shape[axis] < 2:
         raise ValueError(f"gradient: needs at least 2 points along axis {axis}, got {x.shape[axis]}")
-    def part(start, stop):
-        index: list = [slice(None)] * x.ndim
-        index[axis] = slice(start, stop)
-        return x[tuple(index)]
-
-    first, last = part(1, 2) - part(0, 1), part(-1, None) - part(-2, -1)
-    inner = (part(2, None) - part(None, -2)) / 2
-    return concatenate([first, inner, last], axis=axis) / spacing
+    left = right = first = last = h
+    if getattr(h, "ndim", 0):
+        gaps = reshape(diff(h), (-1,) + (1,) * (x.ndim - 1 - axis))
+        left, right, first, last = gaps[:-1], gaps[1:], gaps[:1], gaps[-1:]
+    step = diff(x, axis=axis)
+    before, after = _part(step, axis, None, -1), _part(step, axis, 1, None)
+    inner = (before * (right / left) + after * (left / right)) / (left + right)
+    ends = _part(step, axis, None, 1) / first, _part(step, axis, -1, None) / last
+    return concatenate([ends[0], inner, ends[1]], axis=axis)
 
 
 def _constant(name: str, doc: str) -> Any:
@@ -174,3 +199,9 @@ argmin = _constant("argmin", "The place of the smallest value, the first of seve
 any = _constant("any", "Whether some value is true.")
 all = _constant("all", "Whether every value is true.")
 count_nonzero = _constant("count_nonzero", "How many values are not 0.")
+
+
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "cumsum", "diff", "gradient",
+    "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
+]  # fmt: skip

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from scratchgen.autograd.tensor import broadcast_to, primitive, value_of
+from scratchgen.autograd.primitive import broadcast_to, primitive
+from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import active, backend_of
-from scratchgen.ops.index import getitem
+from scratchgen.ops.index import axis_of, getitem, take
 
 
 @primitive(lambda g, _y, _x, shape: reshape(g, _x.shape))
@@ -37,7 +38,7 @@ def _transpose(xp, x, /, axes):
 
 def transpose(x, axes: Sequence[int] | None = None):
     """x with its axes in another order, reversed by default."""
-    axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+    axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(axis_of(a, x.ndim) for a in axes)
     return _transpose(x, axes)
 
 
@@ -53,8 +54,8 @@ def swapaxes(x, axis1: int, axis2: int):
 
 def moveaxis(x, source: int | Sequence[int], destination: int | Sequence[int]):
     """x with some axes moved, the others in their order."""
-    src = [a % x.ndim for a in ((source,) if isinstance(source, int) else source)]
-    dst = [a % x.ndim for a in ((destination,) if isinstance(destination, int) else destination)]
+    src = [axis_of(a, x.ndim) for a in ((source,) if isinstance(source, int) else source)]
+    dst = [axis_of(a, x.ndim) for a in ((destination,) if isinstance(destination, int) else destination)]
     axes = [a for a in range(x.ndim) if a not in src]
     for place, a in sorted(zip(dst, src, strict=True)):
         axes.insert(place, a)
@@ -70,7 +71,7 @@ def squeeze(x, axis: int | tuple[int, ...] | None = None):
     """x without its axes of length 1, or without those named.  Raises ValueError if one is longer."""
     if axis is None:
         return reshape(x, tuple(n for n in x.shape if n != 1))
-    axes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+    axes = {axis_of(a, x.ndim) for a in ((axis,) if isinstance(axis, int) else axis)}
     for a in axes:
         if x.shape[a] != 1:
             raise ValueError(f"squeeze: axis {a} has length {x.shape[a]}, not 1")
@@ -81,7 +82,7 @@ def expand_dims(x, axis: int | tuple[int, ...]):
     """x with axes of length 1 at the given places of the result."""
     axes = (axis,) if isinstance(axis, int) else axis
     ndim = x.ndim + len(axes)
-    new = {a % ndim for a in axes}
+    new = {axis_of(a, ndim) for a in axes}
     old = iter(x.shape)
     return reshape(x, tuple(1 if i in new else next(old) for i in range(ndim)))
 
@@ -195,11 +196,15 @@ def dsplit(x, sections):
 # --- repeating and turning ----------------------------------------------------------------------------------
 
 
-def repeat(x, repeats: int, axis: int | None = None):
-    """Every entry `repeats` times in a row along an axis."""
+def repeat(x, repeats: int | Sequence[int], axis: int | None = None):
+    """Every entry `repeats` times in a row along an axis; None: of x as one row.  Or one number per entry."""
     if axis is None:
         x, axis = ravel(x), 0
-    axis = axis % x.ndim
+    axis = axis_of(axis, x.ndim)
+    if not isinstance(repeats, int):
+        if len(repeats) != x.shape[axis]:
+            raise ValueError(f"repeat: {len(repeats)} numbers for {x.shape[axis]} entries")
+        return take(x, [i for i, n in enumerate(repeats) for _ in range(n)], axis)
     wide = expand_dims(x, axis + 1)
     wide = broadcast_to(wide, (*wide.shape[: axis + 1], repeats, *wide.shape[axis + 2 :]))
     return reshape(wide, (*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
@@ -207,13 +212,14 @@ def repeat(x, repeats: int, axis: int | None = None):
 
 def tile(x, reps: int | Sequence[int]):
     """x laid side by side `reps` times along each axis."""
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
-    ndim = max(x.ndim, len(reps))
+    times = (reps,) if isinstance(reps, int) else tuple(reps)
+    ndim = max(x.ndim, len(times))
     shape = (1,) * (ndim - x.ndim) + tuple(x.shape)
-    reps = (1,) * (ndim - len(reps)) + reps
-    paired = tuple(n for pair in zip([1] * ndim, shape, strict=True) for n in pair)
-    wide = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
-    return reshape(broadcast_to(reshape(x, paired), wide), tuple(r * n for r, n in zip(reps, shape, strict=True)))
+    times = (1,) * (ndim - len(times)) + times
+    paired = tuple(k for n in shape for k in (1, n))
+    wide = tuple(k for pair in zip(times, shape, strict=True) for k in pair)
+    tiled = broadcast_to(reshape(x, paired), wide)
+    return reshape(tiled, tuple(k * n for k, n in zip(times, shape, strict=True)))
 
 
 def flip(x, axis: int | tuple[int, ...] | None = None):
@@ -245,10 +251,15 @@ def rot90(x, k: int = 1, axes: tuple[int, int] = (0, 1)):
     return swapaxes(flip(x, b), a, b) if k == 1 else flip(swapaxes(x, a, b), b)
 
 
-def roll(x, shift: int, axis: int | None = None):
+def roll(x, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None):
     """x moved along an axis, what falls off one end coming in at the other; None: as one row."""
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
+    if isinstance(shift, tuple) or isinstance(axis, tuple):
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        for s, a in zip(shift if isinstance(shift, tuple) else (shift,) * len(axes), axes, strict=True):
+            x = roll(x, s, a)
+        return x
     n = x.shape[axis]
     if n == 0 or shift % n == 0:
         return x
@@ -265,17 +276,33 @@ def _pad(xp, x, /, widths, value):
     return xp.pad(x, widths, constant_values=value)
 
 
-def pad(x, pad_width, constant_values: float = 0.0):
-    """x with a frame of a constant; `pad_width` is one number, a pair, or a pair (before, after) per axis."""
+PAD_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
+def pad(x, pad_width, mode: str = "constant", constant_values: float = 0.0):
+    """x with a frame: of a constant, or continued as `mode` says.
+
+    pad_width: one number, a pair (before, after), or a pair per axis.
+    Raises ValueError for a mode other than constant, edge, reflect, symmetric, wrap.
+    """
+    if mode not in PAD_MODES:
+        raise ValueError(f"pad: mode {mode!r} is not one of {', '.join(PAD_MODES)}")
     if isinstance(pad_width, int):
         pad_width = (pad_width, pad_width)
     pairs = tuple(tuple(p) if isinstance(p, (tuple, list)) else p for p in pad_width)
     if not any(isinstance(p, tuple) for p in pairs):
         pairs = (pairs,) * x.ndim
-    return _pad(x, pairs * x.ndim if len(pairs) == 1 else pairs, constant_values)
+    pairs = pairs * x.ndim if len(pairs) == 1 else pairs
+    if mode == "constant":
+        return _pad(x, pairs, constant_values)
+    xp = backend_of(value_of(x), operation="pad")
+    for axis, pair in enumerate(pairs):
+        if pair != (0, 0):
+            x = take(x, xp.pad(xp.arange(x.shape[axis]), pair, mode=mode), axis)
+    return x
 
 
-# --- new arrays: constants on the active backend, or on that of another array --------------------------------
+# --- new arrays: constants on the active backend, or on that of another array -------------------------------
 
 
 def zeros(shape, dtype="float32"):
@@ -298,3 +325,12 @@ def ones_like(x):
     """A plain array of ones like x, where x lives."""
     x = value_of(x)
     return backend_of(x).ones(x.shape, x.dtype)
+
+
+__all__ = [
+    "append", "array_split", "atleast_1d", "atleast_2d", "column_stack", "concat", "concatenate",
+    "dsplit", "dstack", "expand_dims", "flip", "fliplr", "flipud", "hsplit", "hstack",
+    "matrix_transpose", "moveaxis", "ones", "ones_like", "pad", "permute_dims", "ravel", "repeat",
+    "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "vsplit",
+    "vstack", "zeros", "zeros_like",
+]  # fmt: skip

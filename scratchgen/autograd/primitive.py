@@ -1,0 +1,158 @@
+"""Operations: a forward function on raw arrays, with one gradient rule per array argument beside it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchgen.autograd.tensor import Node, Spec, Tensor, value_of
+from scratchgen.backend import Backend, _by_type, active, backend_of, float32, float64
+
+
+class Plan(NamedTuple):
+    """What a call of a primitive with arguments of certain types comes down to, worked out once."""
+
+    arity: int
+    tracked: tuple[int, ...]  # the arguments that are tensors
+    rules: tuple[Callable[..., Any] | None, ...]  # and their gradient rules
+    owner: Backend | None  # of the plain arrays, if there are any
+    nodes: tuple[int, ...]  # tensors whose values no rule reads: their nodes are kept in their place
+    specs: tuple[int, ...]  # plain arrays whose values no rule reads
+    copies: tuple[int, ...]  # plain arrays that some rule reads: their owner may write to them
+    keeps_output: bool
+
+
+class Primitive:
+    """An operation with its gradient.  See `primitive`."""
+
+    def __init__(self, forward: Callable[..., Any], rules: Sequence[Callable[..., Any] | None]) -> None:
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
+        self.forward = forward
+        self.rules = tuple(rules)
+        self.__name__ = forward.__name__
+        self.__doc__ = forward.__doc__
+        self.__module__ = forward.__module__
+        self.__signature__ = inspect.Signature(parameters)
+        self._plans: dict[tuple[type, ...], Plan] = {}
+        if len(self.rules) != (1 if self.variadic else self.arity):
+            raise TypeError(f"{self.__name__}: {self.arity} arguments but {len(self.rules)} gradient rules")
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.__name__}>"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        kinds = tuple(map(type, args))
+        plan = self._plans.get(kinds) or self._plan(kinds, args)
+        tracked, xp = plan.tracked, plan.owner
+        if not tracked:
+            raw: Any = args
+            if xp is None:  # nothing but numbers
+                xp = active()
+                raw = [xp.asarray(a, float32) for a in args[: plan.arity]] + list(args[plan.arity :])
+            value = self.forward(xp, *raw, **options)
+            if value.dtype is float64:
+                self._check_precision(raw[: plan.arity])
+            return value
+        raw = list(args)
+        for i in tracked:
+            a = raw[i] = args[i].value
+            owner = _by_type[type(a)]
+            if owner is not xp:
+                if xp is not None:
+                    backend_of(*map(value_of, args[: plan.arity]), operation=self.__name__)  # raises
+                xp = owner
+        assert xp is not None
+        value = self.forward(xp, *raw, **options)
+        if value.dtype is float64:
+            self._check_precision(raw[: plan.arity])
+        for i in plan.nodes:
+            raw[i] = args[i].node
+        for i in plan.specs:
+            raw[i] = Spec(raw[i])
+        for i in plan.copies:
+            raw[i] = xp.saved(raw[i])
+        parents = tuple([args[i].node for i in tracked])
+        output = value if plan.keeps_output else None
+        return Tensor(value, Node(value, plan, parents, raw, output, options))
+
+    def _plan(self, kinds: tuple[type, ...], args: tuple[Any, ...]) -> Plan:
+        arity = len(kinds) if self.variadic else self.arity
+        if len(kinds) < arity:
+            raise TypeError(f"{self.__name__}: takes {arity} array arguments, got {len(kinds)}")
+        tracked = tuple(i for i in range(arity) if kinds[i] is Tensor)
+        numbers = [i for i in range(arity) if _by_type.get(kinds[i], kinds) is None]
+        plain = [i for i in range(arity) if i not in tracked and i not in numbers]
+        owner = backend_of(*[args[i] for i in plain], operation=self.__name__) if plain else None
+        if self.variadic:
+            rules: Any = [_for_argument(i, self.rules[0]) for i in tracked]
+            read = [False] * (arity + 1)
+        else:
+            rules = [self.rules[i] for i in tracked]
+            names = [list(inspect.signature(r).parameters)[1 : arity + 2] for r in rules if r is not None]
+            read = [any(not n[j].startswith("_") for n in names) for j in range(arity + 1)]
+        plan = self._plans[kinds] = Plan(
+            arity,
+            tracked,
+            tuple(rules),
+            owner,
+            nodes=tuple(i for i in tracked if not read[i + 1]),
+            specs=tuple(i for i in plain if not read[i + 1]),
+            copies=tuple(i for i in plain if read[i + 1]),
+            keeps_output=read[0],
+        )
+        return plan
+
+    def _check_precision(self, operands: Sequence[Any]) -> None:
+        """A float64 result is right only where every floating operand is float64, and one of them is."""
+        types = [a.dtype for a in operands if hasattr(a, "dtype")]
+        if all(t is float64 for t in types) and types:
+            return
+        floating = [t for t in types if t.kind in "fc"]
+        if not floating or any(t not in (float64, np.complex128) for t in floating):
+            given = " and ".join(sorted({str(t) for t in types})) or "no type"
+            raise TypeError(
+                f"{self.__name__}: operands of {given} would give float64; convert one with ops.astype"
+            )
+
+
+def _for_argument(i: int, rule: Any) -> Callable[..., Any]:
+    """The rule of a variadic primitive for its i-th argument."""
+    return lambda g, y, *xs, **options: rule(i, g, y, xs, **options)
+
+
+def primitive(*rules: Callable[..., Any] | None) -> Callable[[Callable[..., Any]], Primitive]:
+    """Make an operation of a forward function on raw arrays and one gradient rule per array argument.
+
+        @primitive(lambda g, y, _x: g * y)
+        def exp(xp, x, /):
+            \"\"\"y = eˣ.  x̄ = ȳ·y.\"\"\"
+            return xp.exp(x)
+
+    forward(xp, x₁, …, /, settings): the positional-only parameters are the arrays.
+    rule(g, y, x₁, …, settings) returns x̄ᵢ, written with operations, so that it has gradients itself.
+    A parameter whose name begins with an underscore is one whose values the rule does not read: only its
+    shape and dtype are kept.  A rule of None: no gradient reaches that argument.
+    A forward of (xp, *arrays) takes any number of arrays and one rule(i, g, y, arrays, settings).
+    Un-broadcasting is not the rules' business: `gradients` does it for all.
+    """
+    return lambda forward: Primitive(forward, rules)
+
+
+@primitive(lambda g, _y, _x, shape: sum_to(g, _x.shape))
+def broadcast_to(xp: Any, x: Any, /, shape: tuple[int, ...]) -> Any:
+    """y = x repeated along new and length-1 axes.  x̄ = ȳ summed over them."""
+    return xp.broadcast_to(x, shape)
+
+
+@primitive(lambda g, _y, _x, shape: broadcast_to(g, _x.shape))
+def sum_to(xp: Any, x: Any, /, shape: tuple[int, ...]) -> Any:
+    """y = x summed over the axes along which `shape` was broadcast: the adjoint of `broadcast_to`."""
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead))
+    axes += tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    return xp.sum(x, axis=axes).reshape(shape)
