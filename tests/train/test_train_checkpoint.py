@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -241,6 +242,25 @@ def test_a_failure_at_any_step_keeps_the_old_file(tmp_path, monkeypatch, step):
     monkeypatch.undo()
     assert load(path)[1] == META
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_loss_of_power_finds_bytes_before_names(tmp_path, monkeypatch):
+    """The file's bytes reach the disk, then its new name is given, then that name reaches the disk."""
+    order = []
+    sync, replace = os.fsync, os.replace
+
+    def syncing(file):
+        order.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+        sync(file)
+
+    def replacing(old, new):
+        order.append("name")
+        replace(old, new)
+
+    monkeypatch.setattr(atomic.os, "fsync", syncing)
+    monkeypatch.setattr(atomic.os, "replace", replacing)
+    saved(tmp_path)
+    assert order == ["file", "name", "folder"]
 
 
 def test_an_interrupt_in_the_middle_leaves_no_temporary(tmp_path, monkeypatch):

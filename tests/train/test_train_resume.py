@@ -134,7 +134,7 @@ def test_the_seconds_of_earlier_lives_are_counted(tmp_path):
 
 @pytest.mark.parametrize("name", ["denoiser", "game"])
 def test_a_run_killed_at_random_moments(start, tmp_path, name):
-    """Saving after every step, killed six times, somewhere in the milliseconds after a random step."""
+    """Saving after every step on a slow disk, killed six times, mostly in the middle of a save."""
     settings = {"steps": 100, "checkpoint_every": 1, "log_every": 2}
     folder, chance = tmp_path / "killed", random.Random(name)
     for _ in range(6):
@@ -204,6 +204,22 @@ def test_a_run_killed_in_the_middle_of_a_row(tmp_path):
         f.write(b"9,1.25,0.5\n10,1.2")  # rows that the checkpoint knows nothing of, the last one torn
     run_in(tmp_path / "again", "denoiser")
     assert left_by(tmp_path / "again") == left_by(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks /proc for the names of files")
+def test_rows_reach_the_disk_before_the_checkpoint_that_relies_on_them(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def syncing(file):
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")).split(".")[0])
+        sync(file)
+
+    run_in(tmp_path / "run", "denoiser", replace(STEADY, steps=1))
+    monkeypatch.setattr(atomic.os, "fsync", syncing)
+    run_in(tmp_path / "run", "denoiser", replace(STEADY, steps=3, checkpoint_every=3))
+    saves = [name for name in synced if name in ("metrics", "timing", "")]  # "": a temporary, .NAME.…
+    assert saves[-3:] == ["metrics", "timing", ""]
 
 
 # --- signals -----------------------------------------------------------------------------------------------

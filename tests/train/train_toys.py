@@ -137,6 +137,9 @@ def main(folder: str, name: str, text: str) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
     tell = settings.pop("tell", False)  # whether to say when a step begins, and wait for leave
+    if tell:
+        sync = os.fsync
+        os.fsync = lambda file: (time.sleep(0.004), sync(file))  # a slow disk: most of the time is saving
     system = make(name)
     first = "critic_loss" if name == "game" else "loss"
     quick = getattr(system, first)
