@@ -53,8 +53,8 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
           name: str | None = None, progress: bool = True) -> TrainResult:
     """Train `system` on `data` on the active backend, and continue where `run` left off if it has begun.
 
-    data: an array (N, …) or a tuple of arrays of one length; a player's
-    loss receives the same with B in place of N, floats in the dtype of `config`, which the parameters have.
+    data: an array (N, …) or a tuple of arrays of one length; a player's loss receives the same with B in
+    place of N, floats in the dtype of `config`, which must be that of the parameters.
     run: where to save; without it nothing is written and signals are left alone.
     name: what the system is called in messages and in the checkpoint (its class's name by default).
 
