@@ -60,7 +60,8 @@ class ConvTranspose2d(Module):
         self, c_in: int, c_out: int, kernel: int = 4, *, rng: Generator, stride: int = 2, padding: Padding = 1,
         bias: bool = True, gain: float = 1.0,
     ) -> None:  # fmt: skip
-        self.w = weights(rng, (kernel, kernel, c_out, c_in), kernel * kernel * c_in // stride**2, gain)
+        fan_in = max(1, kernel * kernel * c_in // stride**2)  # how many products meet in one pixel
+        self.w = weights(rng, (kernel, kernel, c_out, c_in), fan_in, gain)
         self.b = constants(c_out) if bias else None
         self.stride, self.padding = stride, padding
 
