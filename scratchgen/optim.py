@@ -7,7 +7,6 @@ An optimiser's step, an average or a norm is then a handful of passes over one a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -47,9 +46,11 @@ class Flat:
         return views
 
     def gather(self, gradients: Sequence[Any]) -> Any:
-        """One gradient per parameter, in order, as one new buffer."""
+        """One gradient per parameter, in order, as one new buffer.  Raises ValueError if one does not fit."""
         buffer = self.xp.empty((self.size,), self.buffer.dtype)
-        for view, g in zip(self.views(buffer).values(), gradients, strict=True):
+        for (name, view), g in zip(self.views(buffer).items(), gradients, strict=True):
+            if g.shape != view.shape or g.dtype != view.dtype:
+                raise ValueError(f"Flat: {name} is {view.shape} {view.dtype}, its gradient {g.shape} {g.dtype}")
             view[...] = g
         return buffer
 
@@ -68,16 +69,15 @@ class Flat:
             p.touched()
 
 
-def norm(buffer: Any) -> float:
-    """‖g‖₂, read on the host."""
-    return sqrt(float((buffer * buffer).sum()))
+def norm(buffer: Any) -> Any:
+    """‖g‖₂, an array of no dimensions where g lives: on a GPU reading it would wait for the whole step."""
+    return backend_of(buffer).sqrt((buffer * buffer).sum())
 
 
-def clip_by_norm(buffer: Any, max_norm: float) -> float:
+def clip_by_norm(buffer: Any, max_norm: float) -> Any:
     """Scale g in place to ‖g‖₂ ≤ max_norm.  Returns the norm it had (Pascanu et al. 2013)."""
-    before = norm(buffer)
-    if before > max_norm:
-        buffer *= max_norm / before
+    xp, before = backend_of(buffer), norm(buffer)
+    buffer *= xp.where(before > max_norm, max_norm / xp.where(before > 0, before, 1.0), 1.0).astype(buffer.dtype)
     return before
 
 
@@ -106,9 +106,7 @@ class SGD:
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
-        for name in self.slots:
-            if name not in state or state[name].shape != self.flat.buffer.shape:
-                raise ValueError(f"{type(self).__name__}: the saved state has no {name!r} of the right shape")
+        _check_state(self, state, self.slots)
         self.steps = int(state["steps"])
         for name in self.slots:
             getattr(self, name)[...] = self.flat.xp.asarray(state[name])
@@ -173,7 +171,6 @@ class EMA:
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
-        if state["buffer"].shape != self.buffer.shape:
-            raise ValueError(f"EMA: {state['buffer'].shape} does not fit {self.buffer.shape}")
+        _check_state(self, state, ("buffer",))
         self.steps = int(state["steps"])
         self.buffer[...] = self.flat.xp.asarray(state["buffer"])

@@ -22,9 +22,10 @@ class Bar:
     number waits for everything before it.
     """
 
-    def __init__(self, name: str, total: int, start: int = 0, *, silent: bool = False,
+    def __init__(self, name: str, total: int, start: int = 0, *, unit: str = "steps", silent: bool = False,
                  console: Console | None = None) -> None:
         self.name, self.total, self.start, self.step, self.silent = name, total, start, start, silent
+        self.unit = unit
         self.console = console or Console(file=sys.stderr, quiet=silent)
         self._bar = self._make_bar() if self.console.is_terminal and not silent else None
         self._began = self._drawn = time.monotonic()
@@ -32,9 +33,10 @@ class Bar:
 
     def _make_bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[loss]}  {task.fields[rate]} steps/s"), TimeRemainingColumn())
+                   TextColumn("{task.fields[loss]}  {task.fields[rate]} {task.fields[unit]}/s"), TimeRemainingColumn())
         bar = Progress(*columns, console=self.console, auto_refresh=False)
-        self._task = bar.add_task(self.name, total=self.total, completed=self.start, loss="…", rate="…")
+        self._task = bar.add_task(self.name, total=self.total, completed=self.start, loss="…", rate="…",
+                                  unit=self.unit)
         return bar
 
     def __enter__(self) -> Bar:
@@ -49,9 +51,9 @@ class Bar:
 
     def update(self, step: int, loss: Callable[[], str]) -> None:
         """Say where the run is, if it is time to say something."""
+        self.step = step
         if self.silent:
             return
-        self.step = step
         now = time.monotonic()
         since = now - self._drawn
         last = step == self.total
@@ -63,10 +65,14 @@ class Bar:
                 self._drawn = now
         elif last or since >= LONG or (since >= QUIET and step - self._drawn_step >= TENTH * self.total):
             left = (self.total - step) / max(self._rate(now), 1e-9)
-            line = f"{self.name}: step {step}/{self.total}, {loss()}, "
-            line += f"{self._rate(now):.1f} steps/s, {left:.0f} s left"
+            line = f"{self.name}: {self.unit.removesuffix('s')} {step}/{self.total}, {loss()}, "
+            line += f"{self._rate(now):.1f} {self.unit}/s, {left:.0f} s left"
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
             self._drawn, self._drawn_step = now, step
+
+    def advance(self, n: int, text: str) -> None:
+        """n more are done, of what `text` names."""
+        self.update(self.step + n, lambda: text)
 
     def _rate(self, now: float) -> float:
         return (self.step - self.start) / max(now - self._began, 1e-9)

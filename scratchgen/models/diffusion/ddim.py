@@ -16,6 +16,7 @@ that an image has one code x_T and a code one image.  The paper's α_t is the �
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from scratchgen.backend import backend_of
@@ -90,7 +91,7 @@ def invert(eps_theta: EpsTheta, schedule: Schedule, x0: Any, S: int) -> Iterator
     ε_θ is asked at the point that is left, and for the time it is at; x_0 is asked at time 1.
     """
     x, tau = x0, sub_sequence(schedule.T, S)
-    for s, t in zip(tau[:-1], tau[1:], strict=True):
+    for s, t in pairwise(tau):
         eps = eps_theta(x, times(max(s, 1), x))
         x = step(schedule, x, eps, s, t, 0.0, None)
         yield x

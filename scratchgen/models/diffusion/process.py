@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from scratchgen import ops
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import backend_of
-from scratchgen.models.diffusion.schedule import Coefficients, Schedule
+from scratchgen.models.diffusion.schedule import Schedule
 from scratchgen.ops import sqrt
 
 

@@ -1,0 +1,305 @@
+"""The command line: list, train, sample, evaluate, report.
+
+Exit codes: 0 done; 2 a request that cannot be served, said in one line; 3 training diverged; 130 and 143
+stopped by SIGINT or SIGTERM, after saving.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from scratchgen import data
+from scratchgen.backend import BACKENDS, BackendError, active, use
+from scratchgen.data import DataError
+from scratchgen.random import Generator
+from scratchgen.version import VERSION
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; whatever the user can cause ends in one line on standard error."""
+    logging.basicConfig(format="scratchgen: %(message)s", level=logging.WARNING)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line.  Returns the exit code."""
+    from scratchgen.recipes import RecipeError
+    from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError
+
+    try:
+        commands.main(arguments, prog_name="scratchgen", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except (BackendError, DataError, RunError, CheckpointError, RecipeError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except DivergedError as error:
+        return _fail(str(error), error.exit_code)
+    except Interrupted as stop:
+        click.echo(f"scratchgen: stopped after step {stop.step}, saved; --resume goes on from there", err=True)
+        return stop.code
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; what was trained is saved", 130)
+
+
+def _fail(message: str, code: int = 2) -> int:
+    click.echo("scratchgen: " + " ".join(message.split()), err=True)
+    return code
+
+
+class Suggesting(click.Group):
+    """A group that suggests the nearest command."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        import difflib
+
+        if args and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.commands)}"
+            raise click.UsageError(f"no command is called {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def backend_option(command: Callable) -> Callable:
+    return click.option(
+        "--backend", type=click.Choice(BACKENDS), default=None,
+        help="Where arrays live: numpy (host), cupy (GPU), auto (cupy where it works).  [default: numpy]",
+    )(command)  # fmt: skip
+
+
+@click.group(cls=Suggesting, context_settings=CONTEXT)
+@click.version_option(VERSION, prog_name="scratchgen")
+def commands() -> None:
+    """The mathematics of generative models, written out, checked, and fast enough to use.
+
+    \b
+    scratchgen list                      what there is
+    scratchgen train ddpm                train on handwritten digits; leaves runs/ddpm/index.html
+    scratchgen sample runs/ddpm -n 64    draw more
+    scratchgen evaluate runs/ddpm        judge it again
+    scratchgen report runs/ddpm          draw its page again
+
+    scratchgen COMMAND --help says more.
+    """
+
+
+@commands.command("list")
+def list_() -> None:
+    """What there is to train: each system with its paper, lectures, file and data.
+
+    The file is the place to read: equations on top, code below.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from scratchgen.recipes import RECIPES
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("ID", "system", "paper", "lectures", "data", "file"):
+        table.add_column(head, overflow="fold")
+    for recipe in RECIPES.values():
+        table.add_row(recipe.id, recipe.title, recipe.paper, recipe.lectures, recipe.dataset, recipe.file)
+    console = Console()
+    console.print(table)
+    console.print("\nscratchgen train ID trains one of them.", highlight=False)
+
+
+@commands.command()
+@click.argument("id", metavar="ID")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder to make.  [default: runs/ID]")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a minibatch.  [default: the recipe's]")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
+@click.option("--data", "dataset", help="Data set: digits, or mnist or cifar10 with --folder.  [default: the recipe's]")
+@click.option("--folder", type=click.Path(), help="Where the data set's files are.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, where it was last saved.")
+@click.option("--no-report", is_flag=True, help="Only train: no judging, no pictures.")
+@backend_option
+def train(
+    id: str, out: Path | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None,
+    dataset: str | None, folder: str | None, resume: bool, no_report: bool, backend: str | None,
+) -> None:  # fmt: skip
+    """Train the system ID, judge it and draw its page.
+
+    Everything goes into one run folder: config.json, metrics.csv, the checkpoint, pictures/, index.html.
+    Ctrl-C finishes the step and saves; --resume goes on from the last checkpoint as if nothing had happened,
+    and with a larger --steps it trains on.  The same seed gives the same run, bit for bit.
+    """
+    from scratchgen.recipes import find
+    from scratchgen.train import RunConfig, RunFolder, as_json, from_json
+    from scratchgen.train import train as fit
+
+    recipe = find(id)
+    xp = use(backend) if backend else active()
+    out = out or Path("runs") / recipe.id
+    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed}
+    given = {k: v for k, v in wanted.items() if v is not None}
+    if resume:
+        folder_ = RunFolder.open(out)
+        _check_resume(folder_, recipe.id, given, dataset)
+        examples = data.load(folder_.config.dataset, folder_.config.data_folder)
+        if steps is not None and steps != folder_.config.train.steps:
+            config = dataclasses.replace(folder_.config.train, steps=steps)
+            folder_.write_config(dataclasses.replace(folder_.config, train=config))
+    else:
+        examples = data.load(dataset or recipe.dataset, folder)
+        settings = dataclasses.replace(recipe.train, **given)
+        settings = dataclasses.replace(settings, log_every=min(settings.log_every, settings.steps))
+        if settings.batch_size > len(examples.train):
+            raise click.UsageError(f"--batch-size {settings.batch_size}: there are {len(examples.train)} examples")
+        model = as_json(recipe.configure(examples))
+        where = str(Path(folder).resolve()) if folder else None
+        folder_ = RunFolder.create(
+            out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name)
+        )
+    system = recipe.build(
+        from_json(recipe.config_type, folder_.config.model), Generator(folder_.config.train.seed)
+    )
+    click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}")
+    fit(system, examples.train, folder_.config.train, folder_, name=recipe.id)
+    if not no_report:
+        _evaluate(folder_, thorough=False)
+        _report(folder_)
+
+
+def _check_resume(folder: Any, id: str, given: dict[str, Any], dataset: str | None) -> None:
+    config = folder.config
+    if config.system != id:
+        raise click.UsageError(f"--resume: {folder.path} is a run of {config.system}, not of {id}")
+    for key, value in given.items():
+        if key != "steps" and getattr(config.train, key) != value:
+            option = "--" + key.replace("_", "-")
+            raise click.UsageError(f"--resume: the run has {option} {getattr(config.train, key)}, not {value}")
+    if dataset is not None and dataset != config.dataset:
+        raise click.UsageError(f"--resume: the run's data are {config.dataset}, not {dataset}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the noise.  [default: the run's]")
+@click.option("--steps", type=click.IntRange(min=1), help="Sampler's steps (ddpm: fewer than T makes it DDIM).")
+@click.option("--eta", help="DDIM's η: 0 … 1, or sigma_hat.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
+              help="PNG or .npy file.  [default: RUN/pictures/drawn.png]")
+@backend_option
+def sample(
+    run: Path, n: int, seed: int | None, steps: int | None, eta: str | None, out: Path | None, backend: str | None
+) -> None:
+    """Draw from the trained system in the folder RUN.
+
+    A .png shows the images in a grid; a .npy holds the numbers, (n, H, W, C) in [-1, 1].
+    """
+    from scratchgen.recipes import pictures
+
+    trained = _load(run, backend)
+    out = out or trained.run.pictures / "drawn.png"
+    if out.suffix not in (".png", ".npy"):
+        raise click.UsageError(f"--out {out}: the name must end in .png or .npy")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"--out {out}: there is no folder {out.parent}")
+    options = {"steps": steps, "eta": _eta(eta)}
+    options = {k: v for k, v in options.items() if v is not None}
+    images = trained.recipe.sample(trained, n, trained.rng(100, seed), **options)
+    if out.suffix == ".npy":
+        with out.open("wb") as file:
+            np.save(file, images)
+    else:
+        columns = max(1, min(16, round(n**0.5)))
+        fig = pictures.figure(6.0, 6.0 * (-(-n // columns)) / columns)
+        pictures.show(fig.add_subplot(), pictures.tiles(images, columns))
+        pictures.save(fig, out)
+    click.echo(out)
+
+
+def _eta(text: str | None) -> float | str | None:
+    if text is None or text == "sigma_hat":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.UsageError(f"--eta {text}: neither a number nor sigma_hat") from None
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--thorough", is_flag=True, help="Also what takes minutes (ddpm: Fréchet over steps and η).")
+@backend_option
+def evaluate(run: Path, thorough: bool, backend: str | None) -> None:
+    """Judge the trained system in the folder RUN, beside floor and ceiling, and draw its page again."""
+    trained = _load(run, backend)
+    _evaluate(trained.run, thorough)
+    _report(trained.run)
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Draw the pictures and the page of the folder RUN again, from what `evaluate` found."""
+    from scratchgen.train import RunFolder
+
+    _report(RunFolder.open(run))
+
+
+def _load(run: Path, backend: str | None) -> Any:
+    from scratchgen.recipes import find
+    from scratchgen.train import RunFolder
+
+    folder = RunFolder.open(run)
+    use(backend) if backend else active()
+    return find(folder.config.system).load(folder)
+
+
+RESULTS = "evaluation.safetensors"
+
+
+def _evaluate(folder: Any, thorough: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from scratchgen.recipes import find
+    from scratchgen.train import checkpoint
+
+    recipe = find(folder.config.system)
+    trained = recipe.load(folder)
+    results = recipe.evaluate(trained, thorough)
+    checkpoint.save(folder.path / RESULTS, results.arrays, {"step": trained.step, "numbers": results.numbers})
+    for shown in recipe.tables(results):
+        table = Table(title=shown.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for i, head in enumerate(shown.head):
+            table.add_column(head, justify="left" if i == 0 else "right")
+        for i, row in enumerate(shown.rows):
+            table.add_row(*row, style="dim" if i in shown.marked else None)
+        Console().print(table, "")
+
+
+def _report(folder: Any) -> None:
+    from scratchgen.recipes import RecipeError, Results, find
+    from scratchgen.train import checkpoint
+
+    recipe = find(folder.config.system)
+    path = folder.path / RESULTS
+    if not path.exists():
+        raise RecipeError(f"{folder.path}: has not been judged yet; scratchgen evaluate {folder.path} does that")
+    arrays, meta = checkpoint.load(path)
+    recipe.report(recipe.load(folder), Results(arrays, meta["numbers"]))
+    click.echo(f"see {folder.index}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Recipes: for each system the data, the numbers, the judging and the pictures that show it at work."""
+
+from __future__ import annotations
+
+import difflib
+
+from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
+
+RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in (DDPMRecipe(),)}
+
+
+def find(id: str) -> Recipe:
+    """The recipe of that name.  Raises RecipeError, with the nearest name, if there is none."""
+    if id in RECIPES:
+        return RECIPES[id]
+    near = difflib.get_close_matches(id.lower(), RECIPES, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(RECIPES)}"
+    raise RecipeError(f"no system is called {id!r}; {hint}")
+
+
+__all__ = ["RECIPES", "Recipe", "RecipeError", "Results", "Trained", "find"]

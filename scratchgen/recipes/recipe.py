@@ -1,0 +1,108 @@
+"""What a recipe is: a system, the data and numbers to train it with, and how its results are judged and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchgen import data
+from scratchgen.backend import active
+from scratchgen.data import Dataset
+from scratchgen.models.system import System
+from scratchgen.random import Generator
+from scratchgen.train import RunFolder, TrainConfig, from_json, load_weights
+from scratchgen.train.report import Page, Picture, Table, write_page
+
+
+class RecipeError(ValueError):
+    """A request that a recipe cannot serve; one line."""
+
+
+@dataclass
+class Results:
+    """What an evaluation finds: arrays for pictures, numbers for tables, and the tables themselves."""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Trained:
+    """A run that was trained, as samplers and judges want it: averaged weights, no tape."""
+
+    run: RunFolder
+    recipe: Recipe
+    dataset: Dataset
+    system: Any
+    step: int
+    size: int
+
+    def rng(self, purpose: int, seed: int | None = None) -> Generator:
+        """A generator for one purpose, from the run's seed or another."""
+        root = self.run.config.train.seed if seed is None else seed
+        return Generator(np.random.SeedSequence(root, spawn_key=(1 << 30, purpose)))
+
+
+class Recipe:
+    """One system on one kind of data.  A subclass says what and how; the command line does the rest."""
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    lectures: ClassVar[str]
+    file: ClassVar[str]
+    dataset: ClassVar[str]
+    config_type: ClassVar[type]
+    train: ClassVar[TrainConfig]
+
+    def configure(self, dataset: Dataset) -> Any:
+        """The system's config for a data set.  Raises RecipeError for data that the system cannot take."""
+        raise NotImplementedError
+
+    def build(self, config: Any, rng: Generator) -> System:
+        """The untrained system."""
+        raise NotImplementedError
+
+    def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
+        """n samples on the host.  Raises RecipeError for an option that this system has not got."""
+        raise NotImplementedError
+
+    def evaluate(self, trained: Trained, thorough: bool) -> Results:
+        """Judge the run.  thorough: also what takes minutes."""
+        raise NotImplementedError
+
+    def tables(self, results: Results) -> list[Table]:
+        """The numbers as tables, each with its floor and ceiling."""
+        raise NotImplementedError
+
+    def draw(self, trained: Trained, results: Results) -> list[Picture]:
+        """Draw all pictures into the run's folder."""
+        raise NotImplementedError
+
+    def facts(self, trained: Trained, results: Results) -> list[tuple[str, str]]:
+        """The headline numbers, (what, value)."""
+        raise NotImplementedError
+
+    equations: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def report(self, trained: Trained, results: Results) -> None:
+        """Draw the pictures and write the page."""
+        page = Page(
+            self.title, self.paper, self.equations, self.facts(trained, results), self.tables(results),
+            self.draw(trained, results),
+        )  # fmt: skip
+        write_page(trained.run, page)
+
+    def load(self, run: RunFolder) -> Trained:
+        """The run's system with its averaged weights, on the active backend."""
+        dataset = data.load(run.config.dataset, run.config.data_folder)
+        system = self.build(from_json(self.config_type, run.config.model), Generator(run.config.train.seed))
+        step = load_weights(system, run.checkpoint)
+        return Trained(run, self, dataset, system.frozen(), step, system.size())
+
+
+def on_host(x: Any) -> np.ndarray:
+    """A backend's array as NumPy's."""
+    return active().to_numpy(x)

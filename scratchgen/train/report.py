@@ -1,0 +1,77 @@
+"""The run's page: `index.html` beside its pictures, readable without a server and without the network."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, NamedTuple
+
+from jinja2 import Environment
+
+from scratchgen.train.atomic import write_atomically
+from scratchgen.train.config import as_json
+from scratchgen.train.run import RunFolder
+
+
+class Picture(NamedTuple):
+    """A file in the run's `pictures/`, and what a reader should see in it."""
+
+    file: str
+    title: str
+    caption: str
+    alt: str
+    pixelated: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; `marked` rows are floors and ceilings, the yardsticks of the others."""
+
+    title: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that `write_page` needs besides the run itself.  facts: the headline numbers, (what, value)."""
+
+    title: str
+    paper: str
+    equations: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str]]
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+
+
+def metrics(run: RunFolder) -> tuple[list[str], list[list[float]]]:
+    """The log of a run: its column names and its rows of numbers.  A torn last line is left out."""
+    if not run.metrics.exists():
+        return [], []
+    with run.metrics.open(newline="") as file:
+        head, *rows = list(csv.reader(file)) or [[]]
+    return head, [[float(v) for v in row] for row in rows if len(row) == len(head)]
+
+
+def write_page(run: RunFolder, page: Page) -> None:
+    """Write `index.html`, atomically."""
+    source = resources.files("scratchgen.train").joinpath("report.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    config: dict[str, Any] = as_json(run.config)
+    html = template.render(page=page, config=config, settings=_flat(config), name=run.path.name)
+    write_atomically(run.index, html.encode())
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, value)."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", str(value)))
+    return pairs
