@@ -81,6 +81,20 @@ def clip_by_norm(buffer: Any, max_norm: float) -> Any:
     return before
 
 
+def _check_state(owner: Any, state: Mapping[str, np.ndarray], slots: Sequence[str]) -> None:
+    """Raises ValueError unless the state has a step count, and every slot in the buffer's shape and dtype."""
+    buffer = owner.flat.buffer
+    for name in ("steps", *slots):
+        if name not in state:
+            raise ValueError(f"{type(owner).__name__}: the saved state has no {name!r}")
+    for name in slots:
+        if (state[name].shape, state[name].dtype) != (buffer.shape, buffer.dtype):
+            raise ValueError(
+                f"{type(owner).__name__}: the saved {name!r} is {state[name].shape} {state[name].dtype}, "
+                f"the parameters are {buffer.shape} {buffer.dtype}"
+            )
+
+
 class SGD:
     """v ← μ·v + g,  θ ← θ − lr·v: gradient descent, with momentum μ (Polyak 1964)."""
 

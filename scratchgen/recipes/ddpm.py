@@ -130,12 +130,12 @@ class DDPMRecipe(Recipe):
     def _neighbours(self, data: Dataset, samples: np.ndarray, results: Results) -> None:
         """Are samples copies?  Distances to the nearest training image, of samples and of real held-out ones."""
         found, real = nearest(samples, data.train), nearest(data.heldout, data.train)
-        results.arrays["neighbours"] = data.train[found.indices[:12, 0]]
-        results.arrays["distances"] = found.distances[:, 0]
-        results.arrays["distances_real"] = real.distances[:, 0]
+        results.arrays["neighbours"] = data.train[found.index[:12, 0]]
+        results.arrays["distances"] = found.distance[:, 0]
+        results.arrays["distances_real"] = real.distance[:, 0]
         results.numbers["neighbours"] = {
-            "samples": float(np.median(found.distances)), "heldout": float(np.median(real.distances)),
-            "copies": int((found.distances < 1e-3).sum()),
+            "samples": float(np.median(found.distance)), "heldout": float(np.median(real.distance)),
+            "copies": int((found.distance < 1e-3).sum()),
         }  # fmt: skip
 
     def tables(self, results: Results) -> list[Table]:
