@@ -52,6 +52,10 @@ def test_the_table_has_floor_samples_and_ceilings(classifier):
     by_name = {row.name: row.mean for row in found}
     assert by_name[FLOOR] == quality(heldout, train, classifier)
     assert by_name["a"].frechet < min(by_name[name].frechet for name in ("b", NORMAL, UNIFORM))
+    rng = np.random.default_rng(0)
+    noise = {NORMAL: rng.standard_normal(heldout.shape).clip(-1, 1), UNIFORM: rng.uniform(-1, 1, heldout.shape)}
+    for name, other in noise.items():  # other noise of the same law: about as far
+        assert by_name[name].frechet == pytest.approx(quality(other, train, classifier).frechet, rel=0.4)
     again = table({}, train, heldout, classifier, rng=Generator(0))
     assert [row for row in found if row.name not in "ab"] == again
 
