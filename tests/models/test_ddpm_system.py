@@ -1,0 +1,335 @@
+"""The DDPM as a system: Algorithm 1 with the noise replayed, samplers from a seed, the bound, and training."""
+
+import math
+
+import numpy as np
+import pytest
+from diffusion_tools import close, host, normal
+
+import scratchgen as sg
+from reference import bound as B
+from reference import diffusion as chain
+from reference import samplers as R
+from scratchgen import nn, ops, optim
+from scratchgen.autograd import Tensor
+from scratchgen.backend import active
+from scratchgen.models.diffusion import DDPM, DDPMConfig, bound, ddim
+from scratchgen.models.system import Player, System
+from scratchgen.random import Generator
+
+UNET = nn.UNetConfig(channels=1, base=4, multipliers=(1, 2), attention=(1,), heads=2, groups=2, time=8)
+TINY = {"T": 6, "shape": (4, 4, 1), "unet": UNET}
+
+
+def randomised(model, seed=0, scale=0.2):
+    """The last layer of a new network is 0; here it is not."""
+    noise = np.random.default_rng(seed)
+    for p in model.parameters():
+        p.assign(p.value + _on((scale * noise.standard_normal(p.shape)).astype(p.dtype)))
+    return model
+
+
+def _on(array):
+    return active().asarray(array)
+
+
+def make(dtype=np.float64, **settings):
+    return randomised(DDPM(DDPMConfig(**{**TINY, **settings}), rng=Generator(0)).astype(dtype))
+
+
+def images(n=5, dtype=np.float64):
+    return _on((np.random.default_rng(7).integers(0, 17, (n, 4, 4, 1)) / 8 - 1).astype(dtype))
+
+
+def betas_of(model):
+    return host(model.schedule.beta)[1:]
+
+
+# --- the loss -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("diffusion.forward", "ddpm.simple", "ddpm.weighted")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
+def test_the_loss_is_algorithm_1(weighted, sigma, xp):
+    """Every number from the oracle but ε_θ itself, with t and ε replayed from the generator's state."""
+    model = make(weighted=weighted, sigma=sigma)
+    beta, x0, rng = betas_of(model), images(), Generator(3)
+    state = rng.state()
+    found = model.loss(x0, rng)
+    again = Generator.from_state(state)
+    t, eps = host(again.integers(1, 7, (5,))), host(again.standard_normal((5, 4, 4, 1), np.float64))
+    assert rng.state() == again.state()  # nothing else was drawn
+    assert t.min() >= 1
+    assert t.max() <= 6
+    net = model.frozen()
+    mse, weights = [], []
+    for b in range(5):
+        time = int(t[b])
+        xt = R.noised_input(host(x0)[b : b + 1], eps[b : b + 1], time, beta)
+        guess = host(net.eps_theta(_on(xt), _on(t[b : b + 1])))
+        mse.append(R.squared_error(eps[b : b + 1], guess)[0] / 16)
+        var = beta[time - 1] if sigma == "beta" else R.beta_tilde(beta, max(time, 2))
+        weights.append(beta[time - 1] ** 2 / (2 * var * (1 - beta[time - 1]) * (1 - R.alpha_bar(beta, time))))
+    close(found.mse, mse, 1e-9, 1e-12)
+    close(found.loss, np.array(mse) * weights if weighted else mse, 1e-9, 1e-12)
+    assert found._fields[0] == "loss"
+    assert type(found.loss) is Tensor
+
+
+def test_times_are_uniform():
+    """10,000 draws of 6 times: a chi-square of 5 degrees exceeds 36.9 with probability 6·10⁻⁷."""
+    seen = []
+
+    class Listening(DDPM):
+        def eps_theta(self, xt, t):
+            seen.append(t)
+            return xt * 0
+
+    Listening(DDPMConfig(**TINY), rng=Generator(0)).loss(
+        np.zeros((10_000, 4, 4, 1), np.float32), Generator(1)
+    )
+    counts = np.bincount(seen[0], minlength=7)
+    assert counts[0] == 0
+    assert len(counts) == 7
+    assert ((counts[1:] - 10_000 / 6) ** 2 / (10_000 / 6)).sum() < 36.9
+
+
+def test_an_untrained_network_has_the_loss_of_noise():
+    """ε_θ = 0, so the mean of ε² is left: 1 ± 6·√(2/32,000)."""
+    model = DDPM(DDPMConfig(**TINY), rng=Generator(0))
+    mse = host(model.loss(np.zeros((2000, 4, 4, 1), np.float32), Generator(2)).mse)
+    assert mse.mean() == pytest.approx(1, abs=6 * math.sqrt(2 / 32_000))
+
+
+def test_gradients_and_numbers_are_the_same_on_both_backends():
+    answers = {}
+    for name in ("numpy", "strict"):
+        with sg.backend(name):
+            model = make(np.float32)
+            x0 = images(dtype=np.float32)
+            loss = ops.mean(model.loss(x0, Generator(1)).loss)
+            assert loss.dtype == np.float32
+            grads = sg.gradients(loss, model.parameters())
+            assert {g.dtype for g in grads} == {np.dtype(np.float32)}
+            made = model.sample(2, Generator(2))
+            elbo = model.elbo(x0, Generator(3))
+            (*_, fast) = ddim.denoise(model, 2, Generator(4), 3, 0.5)
+            (*_, hat) = ddim.denoise(model, 2, Generator(4), 3, "sigma_hat")
+            (*_, code) = ddim.invert(model.frozen().eps_theta, model.schedule, x0, 3)
+            answers[name] = [host(a) for a in (loss, *grads, made, *elbo, fast, hat, code)]
+            assert {a.dtype for a in answers[name]} == {np.dtype(np.float32)}
+    for a, b in zip(answers["numpy"], answers["strict"], strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_the_gradient_of_the_loss_by_differences():
+    """Along a random direction in all parameters, with the noise replayed."""
+    model = make()
+    x0, state = images(), Generator(5).state()
+    flat = optim.Flat(dict(model.named_parameters()))
+    loss = lambda: ops.mean(model.loss(x0, Generator.from_state(state)).loss)  # noqa: E731
+    g = flat.gather(sg.gradients(loss(), model.parameters()))
+    v = normal(6, flat.size)
+    v /= np.linalg.norm(v)
+    start, h = flat.buffer.copy(), 1e-4
+    ends = []
+    for sign in (1, -1):
+        flat.write(start + sign * h * v)
+        ends.append(float(loss()))
+    assert float(g @ v) == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-5, abs=1e-8)
+
+
+def test_training_lowers_the_loss():
+    """60 steps of Adam on two images: from 1 to under 0.7, on noise that was not trained on."""
+    config = DDPMConfig(**{**TINY, "T": 20})
+    model = DDPM(config, rng=Generator(0))
+    flat = optim.Flat(dict(model.named_parameters()))
+    adam, rng = optim.Adam(flat, lr=1e-2), Generator(1)
+    x0 = np.repeat(host(images(2, np.float32)), 8, axis=0)
+    for _ in range(60):
+        loss = ops.mean(model.loss(x0, rng).loss)
+        adam.step(flat.gather(sg.gradients(loss, model.parameters())))
+    judged = np.repeat(x0, 8, axis=0)
+    after = host(model.loss(judged, Generator(99)).mse).mean()
+    before = host(DDPM(config, rng=Generator(0)).loss(judged, Generator(99)).mse).mean()
+    assert before == pytest.approx(1, abs=0.1)
+    assert after < 0.7 * before
+
+
+# --- samples ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("ddpm.step")
+@pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
+def test_sampling_is_algorithm_2(sigma, xp):
+    model = make(sigma=sigma, clip=False)
+    net, beta = model.frozen(), betas_of(model)
+    xT, rng = normal(8, 2, 4, 4, 1), Generator(4)
+    state = rng.state()
+    xs = list(model.denoise(2, rng, _on(xT)))
+    again = Generator.from_state(state)
+    zs = [host(again.standard_normal((2, 4, 4, 1), np.float64)) for _ in range(5)]
+    guess = lambda x, t: host(net.eps_theta(_on(x), _on(np.array([t, t]))))  # noqa: E731
+    expected = R.ddpm_chain(xT, guess, [*zs, np.zeros_like(xT)], beta, sigma)
+    assert len(xs) == 6
+    for x, y in zip(xs, expected[1:], strict=True):
+        close(x, y, 1e-8, 1e-8)
+
+
+@pytest.mark.equation("ddim.step")
+@pytest.mark.parametrize("eta", [0.0, 0.4, "sigma_hat"])
+def test_fast_sampling_of_a_system(eta, xp):
+    model = make(clip=False)
+    net, beta = model.frozen(), betas_of(model)
+    xT, rng = normal(9, 2, 4, 4, 1), Generator(5)
+    state = rng.state()
+    xs = list(ddim.denoise(model, 2, rng, 4, eta, _on(xT)))
+    again = Generator.from_state(state)
+    zs = [host(again.standard_normal((2, 4, 4, 1), np.float64)) for _ in range(3)]
+    guess = lambda x, t: host(net.eps_theta(_on(x), _on(np.array([t, t]))))  # noqa: E731
+    tau = ddim.sub_sequence(6, 4)[1:]
+    expected = R.ddim_chain(
+        xT, guess, [*zs, np.zeros_like(xT)], tau, beta, None if eta == "sigma_hat" else eta
+    )
+    for x, y in zip(xs, expected[1:], strict=True):
+        close(x, y, 1e-8, 1e-8)
+
+
+def test_samples_follow_from_the_seed(xp):
+    model = make(np.float32)
+    a, b, c = (host(model.sample(3, Generator(s))) for s in (1, 1, 2))
+    assert a.shape == (3, 4, 4, 1)
+    assert a.dtype == np.float32
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert np.abs(a).max() <= 1 + 1e-5  # clipped, and no noise at the end
+    assert np.array_equal(host(list(model.denoise(3, Generator(1)))[-1]), a)
+    fast = [host(list(ddim.denoise(model, 3, Generator(s), 2))[-1]) for s in (1, 1, 2)]
+    assert np.array_equal(fast[0], fast[1])
+    assert not np.array_equal(fast[0], fast[2])
+
+
+def test_sampling_records_no_tape_and_uses_averages_where_given():
+    model = make(np.float32)
+    flat = optim.Flat(dict(model.named_parameters()))
+    ema = optim.EMA(flat)
+    before = model.sample(2, Generator(1))
+    flat.write(flat.buffer * 1.5)
+    assert not np.array_equal(model.sample(2, Generator(1)), before)
+    assert np.array_equal(model.frozen(ema.arrays()).sample(2, Generator(1)), before)
+    assert type(before) is np.ndarray
+
+
+def test_weights_survive_a_round_trip():
+    model, other = make(np.float32), DDPM(DDPMConfig(**TINY), rng=Generator(9))
+    other.load_state_dict(model.state_dict())
+    assert np.array_equal(other.sample(2, Generator(1)), model.sample(2, Generator(1)))
+
+
+# --- the bound ----------------------------------------------------------------------------------------------
+
+
+class Affine(DDPM):
+    """A system in one pixel with ε_θ(x, t) = e_t·x + f_t: a linear-Gaussian model, whose evidence is exact."""
+
+    e, f = np.random.default_rng(0).standard_normal((2, 5)) * 0.5
+
+    def eps_theta(self, xt, t):
+        pick = lambda row: row[t].reshape(-1, 1, 1, 1)  # noqa: E731
+        return pick(self.e) * xt + pick(self.f)
+
+
+@pytest.mark.equation("diffusion.elbo")
+@pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
+def test_the_elbo_of_a_linear_gaussian_system(sigma):
+    """20,000 independent draws against the exact bound, within 6 standard errors (α = 2·10⁻⁹); and ≤ log p."""
+    system = Affine(DDPMConfig(T=4, shape=(1, 1, 1), levels=None, sigma=sigma, unet=UNET), rng=Generator(0))
+    beta, n, x0 = betas_of(system), 20_000, 0.6
+    mean = lambda x, t: R.mean_from_eps(x, system.e[t] * x + system.f[t], t, beta)[0]  # noqa: E731
+    b = np.array([mean(np.zeros(1), t) for t in (1, 2, 3, 4)])
+    a = np.array([mean(np.ones(1), t) for t in (1, 2, 3, 4)]) - b
+    s = np.sqrt(beta if sigma == "beta" else [R.beta_tilde(beta, max(t, 2)) for t in (1, 2, 3, 4)])
+    found = system.elbo(np.full((n, 1, 1, 1), x0), Generator(1))
+    assert found.elbo.shape == found.prior.shape == found.reconstruction.shape == (n,)
+    assert found.transitions.shape == (n, 3)
+    error = found.elbo.std() / math.sqrt(n)
+    exact = -B.bound_direct(x0, beta, a, b, s)
+    assert found.elbo.mean() == pytest.approx(exact, abs=6 * error)
+    assert exact <= float(B.evidence(x0, a, b, s))
+    terms = B.bound_by_kl(x0, beta, a, b, s)
+    for column, expected in zip(found.transitions.T, terms.steps, strict=True):
+        assert column.mean() == pytest.approx(expected, abs=6 * column.std() / math.sqrt(n))
+    # a negative control with power: the bound of a chain one step shorter is far outside of the interval
+    assert abs(-B.bound_direct(x0, beta[:3], a[:3], b[:3], s[:3]) - exact) > 12 * error
+
+
+def test_the_elbo_is_the_sum_of_its_terms(xp):
+    model, x0 = make(), images(3)
+    rng = Generator(2)
+    state = rng.state()
+    found = model.elbo(x0, rng)
+    parts = [host(part) for part in found]
+    close(parts[0], -(parts[1] + parts[2].sum(axis=1) + parts[3]))
+    assert parts[2].shape == (3, 5)
+    assert np.all(parts[1] >= 0)
+    assert np.all(parts[2] >= 0)
+    assert np.all(parts[3] >= 0)  # a probability of grey levels is at most 1
+    close(found.bits_per_dim(16), -parts[0] / 16 / math.log(2))
+    again, net = Generator.from_state(state), model.frozen()
+    beta = betas_of(model)
+    for t in range(1, 7):
+        eps = host(again.standard_normal(x0.shape, np.float64))
+        xt = R.noised_input(host(x0), eps, t, beta)
+        guess = host(net.eps_theta(_on(xt), _on(np.array([t] * 3))))
+        if t > 1:
+            var = float(host(model.var)[t])
+            p_mean = R.mean_from_eps(xt, guess, t, beta)
+            for b in range(3):
+                q_mean, q_cov = chain.posterior(beta, t, host(x0)[b].ravel(), xt[b].ravel())
+                q_var = q_cov[0, 0]
+                apart = ((q_mean - p_mean[b].ravel()) ** 2).sum()
+                kl = 8 * (q_var / var - 1 - math.log(q_var / var)) + apart / (2 * var)
+                assert parts[2][b, t - 2] == pytest.approx(kl, rel=1e-8, abs=1e-8)
+
+
+def test_one_step_and_continuous_data():
+    model = make(T=1, levels=None)
+    found = model.elbo(images(2), Generator(0))
+    assert found.transitions.shape == (2, 0)
+    close(found.elbo, -(found.prior + found.reconstruction))
+    assert host(list(model.denoise(2, Generator(0), normal(0, 2, 4, 4, 1)))[-1]).shape == (2, 4, 4, 1)
+
+
+# --- a system -----------------------------------------------------------------------------------------------
+
+
+def test_a_system_has_one_player_by_default():
+    model = make()
+    (player,) = model.players()
+    assert type(player) is Player
+    assert player.name == "model"
+    assert player.steps == 1
+    assert list(player.parameters) == [n for n, _ in model.named_parameters()]
+    assert player.loss == model.loss
+    with pytest.raises(NotImplementedError, match="System has no loss"):
+        System().loss(None, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"schedule": "square"}, "'square' is not one of linear, cosine"),
+        ({"sigma": "one"}, "'one' is neither"),
+    ],
+)
+def test_a_wrong_setting_is_told(settings, says):
+    with pytest.raises(ValueError, match=says):
+        DDPM(DDPMConfig(**{**TINY, **settings}), rng=Generator(0))
+
+
+def test_the_default_configuration_is_consistent():
+    model = DDPM(DDPMConfig(), rng=Generator(0))
+    assert model.schedule.T == 200
+    close(model.var[2:], [bound.beta_tilde(model.schedule.at(t, np.zeros(1))) for t in range(2, 201)])
+    assert 2e5 < model.size() < 2e6
