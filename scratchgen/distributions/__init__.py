@@ -7,7 +7,7 @@ Conventions that hold for every function here:
                  example, (B,), in nats, summed over the event
     kl(q, p)     KL(q‖p) = E_q[log q − log p], the parameters of q first
     tensors      tensors give tensors with gradients of any order, plain arrays give plain arrays
-    precision    float32 in, float32 out, and float64 alike; Python numbers take the arrays' precision
+    precision    float32 in, float32 out, float64 alike, both together: TypeError; Python numbers take either
     shapes       the first argument has the full shape; every other one has the same number of axes, each as
                  long or of length 1 (shared), or is a number.  Anything else raises ValueError: (B,) against
                  (B, 1) would broadcast to (B, B) without a word

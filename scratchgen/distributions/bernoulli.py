@@ -8,7 +8,7 @@ from __future__ import annotations
 from scratchgen import functional as F
 from scratchgen.autograd import value_of
 from scratchgen.backend import Array
-from scratchgen.distributions.events import fitted, per_example, same_shape
+from scratchgen.distributions.events import alike, fitted, per_example
 
 
 def log_prob(x: Array, logits: Array) -> Array:
@@ -46,7 +46,7 @@ def sample(rng, logits: Array, u: Array | None = None) -> Array:
     fitted("bernoulli.sample", "logits", logits)
     p = F.sigmoid(value_of(logits))
     u = rng.random(p.shape, p.dtype) if u is None else value_of(u)
-    same_shape("bernoulli.sample", "logits", p.shape, u=u)
+    alike("bernoulli.sample", "logits", p, u=u)
     return (u < p).astype(p.dtype)
 
 

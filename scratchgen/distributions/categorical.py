@@ -10,7 +10,7 @@ from scratchgen import functional as F
 from scratchgen import ops
 from scratchgen.autograd import value_of
 from scratchgen.backend import Array
-from scratchgen.distributions.events import per_example, same_shape
+from scratchgen.distributions.events import alike, per_example, same_shape
 
 
 def log_prob(labels: Array, logits: Array) -> Array:
@@ -47,7 +47,7 @@ def sample(rng, logits: Array, gumbel: Array | None = None) -> Array:
     if gumbel is None:
         tiny = 1e-37  # a draw of exactly 0 would give an infinite G
         gumbel = -ops.log(ops.maximum(rng.exponential(logits.shape, logits.dtype), tiny))
-    same_shape("categorical.sample", "logits", logits.shape, gumbel=gumbel)
+    alike("categorical.sample", "logits", logits, gumbel=gumbel)
     return ops.argmax(logits + value_of(gumbel), axis=-1)
 
 
@@ -58,7 +58,7 @@ def kl(logits_q: Array, logits_p: Array) -> Array:
     has a class that p excludes.  Raises ValueError if the shapes differ.
     """
     _check("categorical.kl", logits_q)
-    same_shape("categorical.kl", "logits_q", logits_q.shape, logits_p=logits_p)
+    alike("categorical.kl", "logits_q", logits_q, logits_p=logits_p)
     log_q, log_p = F.log_softmax(logits_q), F.log_softmax(logits_p)
     q = ops.exp(log_q)
     return per_example(q * (ops.where(q > 0, log_q, 0.0) - ops.where(q > 0, log_p, 0.0)))

@@ -10,7 +10,7 @@ from math import log, pi, sqrt
 from scratchgen import ops
 from scratchgen.autograd import primitive
 from scratchgen.backend import Array
-from scratchgen.distributions.events import bin_half_width, fitted, per_example, same_shape
+from scratchgen.distributions.events import alike, bin_half_width, fitted, per_example
 
 LOG_2PI = log(2 * pi)
 
@@ -48,7 +48,7 @@ def sample(rng, mu: Array, log_var: Array, eps: Array | None = None) -> Array:
     (log_var,) = fitted("gaussian.sample", "mu", mu, log_var=log_var)
     if eps is None:
         eps = rng.standard_normal(mu.shape, mu.dtype)
-    same_shape("gaussian.sample", "mu", mu.shape, eps=eps)
+    alike("gaussian.sample", "mu", mu, eps=eps)
     return mu + ops.exp(0.5 * log_var) * eps
 
 
@@ -80,7 +80,7 @@ def kl_standard(mu: Array, log_var: Array) -> Array:
     Raises ValueError if the shapes differ.
     """
     fitted("gaussian.kl_standard", "mu", mu)
-    same_shape("gaussian.kl_standard", "mu", mu.shape, log_var=log_var)
+    alike("gaussian.kl_standard", "mu", mu, log_var=log_var)
     return 0.5 * per_example(ops.square(mu) + ops.expm1(log_var) - log_var)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from scratchgen import ops
 from scratchgen.backend import Array
-from scratchgen.distributions.events import same_shape
+from scratchgen.distributions.events import alike, same_precision, same_shape
 
 LOG_2PI = log(2 * pi)
 
@@ -29,6 +29,7 @@ def log_prob(x: Array, mu: Array, cov: Array) -> Array:
     _check("gaussian_full.log_prob", "x", x, cov)
     if mu.shape not in (x.shape, (1, x.shape[1])):
         raise ValueError(f"gaussian_full.log_prob: mu {mu.shape} does not fit x {x.shape}")
+    same_precision("gaussian_full.log_prob", "x", x, mu=mu)
     L = ops.linalg.cholesky(cov)
     z = _whiten(L, x - mu)
     return -0.5 * (x.shape[1] * LOG_2PI + ops.sum(ops.square(z), axis=-1)) - _half_log_det(L)
@@ -53,7 +54,7 @@ def sample(rng, mu: Array, cov: Array, eps: Array | None = None) -> Array:
     _check("gaussian_full.sample", "mu", mu, cov)
     if eps is None:
         eps = rng.standard_normal(mu.shape, mu.dtype)
-    same_shape("gaussian_full.sample", "mu", mu.shape, eps=eps)
+    alike("gaussian_full.sample", "mu", mu, eps=eps)
     return mu + _apply(ops.linalg.cholesky(cov), eps)
 
 
@@ -73,7 +74,7 @@ def kl(mu_q: Array, cov_q: Array, mu_p: Array, cov_p: Array) -> Array:
     """
     _check("gaussian_full.kl", "mu_q", mu_q, cov_q)
     _check("gaussian_full.kl", "mu_q", mu_q, cov_p)
-    same_shape("gaussian_full.kl", "mu_q", mu_q.shape, mu_p=mu_p)
+    alike("gaussian_full.kl", "mu_q", mu_q, mu_p=mu_p)
     L_q, L_p = ops.linalg.cholesky(cov_q), ops.linalg.cholesky(cov_p)
     d = 2 * (ops.log(_diagonal(L_q)) - ops.log(_diagonal(L_p)))
     below = ops.tril(ops.linalg.solve(L_p, L_q), -1)
@@ -102,8 +103,9 @@ def condition(mu: Array, cov: Array, observed: Sequence[int], values: Array) -> 
     B, D = mu.shape
     o = [int(i) for i in observed]
     if len(set(o)) != len(o) or not all(0 <= i < D for i in o) or not 0 < len(o) < D:
-        raise ValueError(f"gaussian_full.condition: observed {o}: not 1 to {D - 1} different indices below {D}")
+        raise ValueError(f"gaussian_full.condition: observed {o}, not 1 to {D - 1} of the indices below {D}")
     same_shape("gaussian_full.condition", "mu[:, observed]", (B, len(o)), values=values)
+    same_precision("gaussian_full.condition", "mu", mu, values=values)
     u = [i for i in range(D) if i not in o]
     rows_o, rows_u = ops.take(cov, o, axis=-2), ops.take(cov, u, axis=-2)
     L = ops.linalg.cholesky(ops.take(rows_o, o, axis=-1))
@@ -151,3 +153,4 @@ def _check(function: str, name: str, x: Array, cov: Array) -> None:
     _check_square(function, "cov", cov)
     if cov.shape[-1] != x.shape[1] or (cov.ndim == 3 and cov.shape[0] != x.shape[0]):
         raise ValueError(f"{function}: a covariance of {cov.shape} does not fit {name} {x.shape}")
+    same_precision(function, name, x, cov=cov)

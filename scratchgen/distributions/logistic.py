@@ -10,7 +10,7 @@ from scratchgen import functional as F
 from scratchgen import ops
 from scratchgen.autograd import value_of
 from scratchgen.backend import Array, float32
-from scratchgen.distributions.events import bin_half_width, fitted, per_example, same_shape
+from scratchgen.distributions.events import alike, bin_half_width, fitted, per_example
 
 
 def log_prob(x: Array, mu: Array, log_s: Array) -> Array:
@@ -46,7 +46,7 @@ def sample(rng, mu: Array, log_s: Array, u: Array | None = None) -> Array:
         # draws are multiples of twice this, 0 among them, which stands for [0, 2·tiny): its middle is taken
         tiny = 2.0**-25 if mu.dtype == float32 else 2.0**-54
         u = ops.maximum(rng.random(mu.shape, mu.dtype), tiny)
-    same_shape("logistic.sample", "mu", mu.shape, u=u)
+    alike("logistic.sample", "mu", mu, u=u)
     return mu + ops.exp(log_s) * ops.logit(value_of(u))
 
 
