@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from scratchgen.autograd.primitive import sum_to
-from scratchgen.autograd.tensor import STALE, Node, Tensor, value_of
+from scratchgen.autograd.tensor import CONSTANT, STALE, Node, Tensor, value_of
 from scratchgen.backend import backend_of
 
 
@@ -35,7 +35,15 @@ def _ancestors(start: Node, oldest: int = 0) -> set[Node]:
 
 def depends_on_others(y: Tensor, own: set[Node]) -> bool:
     """Whether y was made of a leaf outside `own`, so that somebody may want to differentiate again."""
-    return any(node.plan is None and node not in own for node in _ancestors(y.node))
+    nodes = _ancestors(y.node) - own
+    return any(node.plan is None and node.output is not CONSTANT for node in nodes)
+
+
+def retire(variables: Sequence[Tensor]) -> None:
+    """Say of leaves that they are constants from here on: who made them is done with them."""
+    for x in variables:
+        if x.node.plan is None:
+            x.node.output = CONSTANT
 
 
 def gradients(y: Tensor, xs: Sequence[Tensor], g: Any = None, create_graph: bool = False) -> list[Any]:
@@ -57,7 +65,7 @@ def gradients(y: Tensor, xs: Sequence[Tensor], g: Any = None, create_graph: bool
         if y.shape != ():
             raise ValueError(f"gradients: the value has shape {y.shape}; give g, or reduce it to a scalar")
         g = backend_of(y.value).ones((), y.dtype)
-    elif isinstance(g, (int, float)):
+    elif type(g) in (int, float):
         g = backend_of(y.value).full((), g, y.dtype)
     if value_of(g).shape != y.shape:
         raise ValueError(f"gradients: g has shape {value_of(g).shape}, the value {y.shape}")
@@ -66,7 +74,7 @@ def gradients(y: Tensor, xs: Sequence[Tensor], g: Any = None, create_graph: bool
     targets = {x.node for x in xs}
     arrived = _walk(y.node, g, targets, create_graph)
     out = [arrived[x.node] if x.node in arrived else _zeros(x, create_graph) for x in xs]
-    return [x if type(x) is Tensor else Tensor(x) for x in out] if create_graph else out
+    return [x if type(x) is Tensor else constant(x) for x in out] if create_graph else out
 
 
 def _walk(start: Node, g: Any, targets: set[Node], create_graph: bool) -> dict[Node, Any]:
@@ -100,4 +108,11 @@ def _walk(start: Node, g: Any, targets: set[Node], create_graph: bool) -> dict[N
 
 def _zeros(x: Tensor, create_graph: bool) -> Any:
     zeros = backend_of(x.value).zeros(x.shape, x.dtype)
-    return Tensor(zeros) if create_graph else zeros
+    return constant(zeros) if create_graph else zeros
+
+
+def constant(x: Any) -> Tensor:
+    """A tensor without a history that anybody could be asking for."""
+    y = Tensor(x)
+    retire([y])
+    return y

@@ -15,6 +15,7 @@ from scratchgen.backend import Backend, _by_type, active, backend_of, float32, f
 class Plan(NamedTuple):
     """What a call of a primitive with arguments of certain types comes down to, worked out once."""
 
+    primitive: Primitive
     arity: int
     tracked: tuple[int, ...]  # the arguments that are tensors
     rules: tuple[Callable[..., Any] | None, ...]  # and their gradient rules
@@ -28,12 +29,13 @@ class Plan(NamedTuple):
 class Primitive:
     """An operation with its gradient.  See `primitive`."""
 
-    def __init__(self, forward: Callable[..., Any], rules: Sequence[Callable[..., Any] | None]) -> None:
+    def __init__(self, forward: Callable[..., Any], rules: Sequence[Any], casts: bool = False) -> None:
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
         self.forward = forward
         self.rules = tuple(rules)
+        self.casts = casts
         self.__name__ = forward.__name__
         self.__doc__ = forward.__doc__
         self.__module__ = forward.__module__
@@ -55,7 +57,7 @@ class Primitive:
                 xp = active()
                 raw = [xp.asarray(a, float32) for a in args[: plan.arity]] + list(args[plan.arity :])
             value = self.forward(xp, *raw, **options)
-            if value.dtype is float64:
+            if value.dtype is float64 and not self.casts:
                 self._check_precision(raw[: plan.arity])
             return value
         raw = list(args)
@@ -68,7 +70,7 @@ class Primitive:
                 xp = owner
         assert xp is not None
         value = self.forward(xp, *raw, **options)
-        if value.dtype is float64:
+        if value.dtype is float64 and not self.casts:
             self._check_precision(raw[: plan.arity])
         for i in plan.nodes:
             raw[i] = args[i].node
@@ -96,6 +98,7 @@ class Primitive:
             names = [list(inspect.signature(r).parameters)[1 : arity + 2] for r in rules if r is not None]
             read = [any(not n[j].startswith("_") for n in names) for j in range(arity + 1)]
         plan = self._plans[kinds] = Plan(
+            self,
             arity,
             tracked,
             tuple(rules),
@@ -125,7 +128,9 @@ def _for_argument(i: int, rule: Any) -> Callable[..., Any]:
     return lambda g, y, *xs, **options: rule(i, g, y, xs, **options)
 
 
-def primitive(*rules: Callable[..., Any] | None) -> Callable[[Callable[..., Any]], Primitive]:
+def primitive(
+    *rules: Callable[..., Any] | None, casts: bool = False
+) -> Callable[[Callable[..., Any]], Primitive]:
     """Make an operation of a forward function on raw arrays and one gradient rule per array argument.
 
         @primitive(lambda g, y, _x: g * y)
@@ -138,9 +143,10 @@ def primitive(*rules: Callable[..., Any] | None) -> Callable[[Callable[..., Any]
     A parameter whose name begins with an underscore is one whose values the rule does not read: only its
     shape and dtype are kept.  A rule of None: no gradient reaches that argument.
     A forward of (xp, *arrays) takes any number of arrays and one rule(i, g, y, arrays, settings).
+    With `casts` it may give float64 of float32 operands; otherwise that raises TypeError.
     Un-broadcasting is not the rules' business: `gradients` does it for all.
     """
-    return lambda forward: Primitive(forward, rules)
+    return lambda forward: Primitive(forward, rules, casts)
 
 
 @primitive(lambda g, _y, _x, shape: sum_to(g, _x.shape))

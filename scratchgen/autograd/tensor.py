@@ -73,7 +73,9 @@ class Node(Spec):
         return inputs, self if self.output is None else Tensor(self.output, self)
 
 
-STALE = object()  # the output of a leaf that was written to
+# What a leaf's `output` may say, having none:
+STALE = object()  # it was written to
+CONSTANT = object()  # nobody can ask for its gradient any more: a transform made it, and is done with it
 
 
 class Tensor:
@@ -171,7 +173,7 @@ def tensor(x: Any, dtype: Any = None) -> Tensor:
     Raises TypeError for arrays of integers: those are constants, and stay plain arrays.
     """
     xp, x = active(), value_of(x)
-    if isinstance(x, (bool, int, float, list, tuple)):
+    if type(x) in (bool, int, float, list, tuple):
         x = np.asarray(x, dtype=dtype or float32)
     owner = backend_of(x, operation="tensor")
     value = xp.asarray(x if owner is xp else owner.to_numpy(x)).astype(dtype or x.dtype, copy=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.autograd.backward import depends_on_others, gradients
+from scratchgen.autograd.backward import constant, depends_on_others, gradients, retire
 from scratchgen.autograd.primitive import Primitive, primitive
 from scratchgen.autograd.tensor import FLOATS, Node, Tensor, value_of
 from scratchgen.backend import active, backend_of, float32, float64
@@ -35,7 +35,7 @@ def _variable(x: Any) -> Tensor:
     """x as a fresh variable: a leaf for an array, linked to its history for a tensor."""
     if type(x) is Tensor:
         return identity(x)
-    if isinstance(x, (bool, int, float)):
+    if type(x) in (bool, int, float):
         return Tensor(active().asarray(x, float32))
     value = backend_of(x).saved(x)
     if value.dtype not in FLOATS:
@@ -51,8 +51,10 @@ def _call(f: Callable, args: tuple, argnums: Sequence[int], kwargs: dict) -> tup
 
 
 def _is_nested(y: Any, variables: list[Tensor]) -> bool:
-    """Whether the derivative may be differentiated again: y was made of tensors other than ours."""
-    return type(y) is Tensor and depends_on_others(y, {v.node for v in variables if v.node.plan is None})
+    """Whether the derivative may be differentiated again: tensors came in, or y was made of some from outside."""
+    if any(v.node.plan is not None for v in variables):
+        return True
+    return type(y) is Tensor and depends_on_others(y, {v.node for v in variables})
 
 
 def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
@@ -68,6 +70,7 @@ def value_and_grad(f: Callable, argnums: int | Sequence[int] = 0) -> Callable:
             raise ValueError(f"grad: the function's value has shape {y.shape}; a gradient needs a scalar")
         nested = _is_nested(y, variables)
         found = gradients(y, variables, create_graph=nested)
+        retire(variables)
         return (y if nested else value_of(y)), (found[0] if isinstance(argnums, int) else tuple(found))
 
     return both
@@ -83,6 +86,7 @@ def vjp(f: Callable, *args: Any) -> tuple[Any, Callable]:
     """f(x) and the map v ↦ Jᵀv, one result per argument (as a tuple where there are several)."""
     variables, y = _call(f, args, range(len(args)), {})
     nested = _is_nested(y, variables)
+    retire(variables)
 
     def pull(v: Any) -> Any:
         again = nested or type(v) is Tensor
@@ -100,8 +104,8 @@ def jvp(f: Callable, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any,
     variables, y = _call(f, tuple(args), range(len(args)), {})
     nested = _is_nested(y, variables) or any(type(v) is Tensor for v in tangents)
     for x, v in zip(variables, tangents, strict=True):
-        if value_of(v).shape != x.shape:
-            raise ValueError(f"jvp: a tangent of shape {value_of(v).shape} for an argument of {x.shape}")
+        if (shape := getattr(v, "shape", ())) != x.shape:
+            raise ValueError(f"jvp: a tangent of shape {shape} for an argument of shape {x.shape}")
     if type(y) is not Tensor:
         return y, y * 0
     g = Tensor(backend_of(y.value).zeros(y.shape, y.dtype))
@@ -110,13 +114,13 @@ def jvp(f: Callable, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any,
     for p, v in zip(pulled, tangents, strict=True):
         pairing = pairing + (p * v).sum()
     (forward,) = gradients(pairing, [g], create_graph=nested)
+    retire([*variables, g])
     return (y if nested else value_of(y)), forward
 
 
-def _basis(y: Any) -> list[Any]:
+def _basis(y: Tensor) -> list[Any]:
     """The unit arrays of y's shape."""
-    xp = backend_of(value_of(y))
-    rows = xp.eye(int(np.prod(y.shape)), dtype=y.dtype)
+    rows = backend_of(y.value).eye(int(y.size), dtype=y.dtype)
     return [rows[i].reshape(y.shape) for i in range(rows.shape[0])]
 
 
@@ -126,11 +130,14 @@ def jacobian(f: Callable, argnum: int = 0) -> Callable:
     def rows(*args: Any, **kwargs: Any) -> Any:
         (x,), y = _call(f, args, (argnum,), kwargs)
         nested = _is_nested(y, [x])
-        units = _basis(y)
+        units = _basis(y) if type(y) is Tensor else []
         found = [gradients(y, [x], g=unit, create_graph=nested)[0] for unit in units]
-        if not found:
-            return backend_of(x.value).zeros(y.shape + x.shape, x.dtype)
-        return _stack(found).reshape(y.shape + x.shape)
+        retire([x])
+        shape = getattr(y, "shape", ()) + x.shape
+        if found:
+            return _stack_rows(*found).reshape(shape)
+        zeros = backend_of(x.value).zeros(shape, x.dtype)
+        return constant(zeros) if nested else zeros
 
     return rows
 
@@ -139,10 +146,6 @@ def jacobian(f: Callable, argnum: int = 0) -> Callable:
 def _stack_rows(xp: Any, *rows: Any) -> Any:
     """Rows stacked along a new first axis."""
     return xp.stack(rows)
-
-
-def _stack(rows: list[Any]) -> Any:
-    return _stack_rows(*rows)
 
 
 def hessian(f: Callable, argnum: int = 0) -> Callable:

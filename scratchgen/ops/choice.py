@@ -64,7 +64,7 @@ heaviside = _constant("heaviside", "0 for x < 0, 1 for x > 0, the second argumen
 )
 def where(xp, condition, a, b, /):
     """y = a where the condition holds, b elsewhere; two numbers give float32."""
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+    if not (hasattr(a, "dtype") or hasattr(b, "dtype")):
         a = xp.asarray(a, float32)
     return xp.where(condition, a, b)
 

@@ -350,7 +350,7 @@ def polygamma(xp, x, /, n):
     return xp.polygamma(n, x).astype(x.dtype)  # SciPy answers in float64
 
 
-@primitive(lambda g, _y, _x, dtype: astype(g, _x.dtype))
+@primitive(lambda g, _y, _x, dtype: astype(g, _x.dtype), casts=True)
 def astype(xp, x, /, dtype):
     """y = x in another precision; the gradient comes back in x's."""
     return x.astype(dtype)

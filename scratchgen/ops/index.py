@@ -33,7 +33,7 @@ def _own(x: Any, index: Any) -> Any:
     return index
 
 
-@primitive(lambda g, _y, _x, index: scatter_add(g, index, _x.shape))
+@primitive(lambda g, _y, _x, index: _scatter_add(g, index, _x.shape))
 def _getitem(xp, x, /, index):
     return x[index]
 
@@ -44,9 +44,13 @@ def getitem(x, index):
 
 
 @primitive(lambda g, _y, _x, index, shape: _getitem(g, index))
-def scatter_add(xp, values, /, index, shape):
-    """y = zeros of `shape`, y[index] += values."""
+def _scatter_add(xp, values, /, index, shape):
     return xp.scatter_add(shape, index, values)
+
+
+def scatter_add(values, index, shape: tuple[int, ...]):
+    """y = zeros of `shape`, y[index] += values: a place named twice receives both."""
+    return _scatter_add(values, _own(values, index), shape)
 
 
 def take(x, indices, axis: int | None = None):

@@ -154,15 +154,15 @@ def column_stack(arrays: Sequence[Any]):
     return concatenate([reshape(x, (-1, 1)) if x.ndim == 1 else x for x in arrays], axis=1)
 
 
-def array_split(x, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """x in `sections` parts, as equal as can be, or cut at the given places."""
+def array_split(x, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """x in so many parts, as equal as can be, or cut at the given places."""
     n = x.shape[axis]
-    if isinstance(sections, int):
-        small, larger = divmod(n, sections)
-        lengths = [small + 1] * larger + [small] * (sections - larger)
+    if isinstance(indices_or_sections, int):
+        small, larger = divmod(n, indices_or_sections)
+        lengths = [small + 1] * larger + [small] * (indices_or_sections - larger)
         cuts = list(accumulate(lengths))[:-1]
     else:
-        cuts = list(sections)
+        cuts = list(indices_or_sections)
     index: list[Any] = [slice(None)] * x.ndim
     parts = []
     for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
@@ -171,26 +171,26 @@ def array_split(x, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     return parts
 
 
-def split(x, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+def split(x, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """x in equal parts, or cut at the given places.  Raises ValueError if it does not divide."""
-    if isinstance(sections, int) and x.shape[axis] % sections:
-        raise ValueError(f"split: {x.shape[axis]} does not divide into {sections} equal parts")
-    return array_split(x, sections, axis)
+    if isinstance(indices_or_sections, int) and x.shape[axis] % indices_or_sections:
+        raise ValueError(f"split: {x.shape[axis]} does not divide into {indices_or_sections} equal parts")
+    return array_split(x, indices_or_sections, axis)
 
 
-def hsplit(x, sections):
+def hsplit(x, indices_or_sections):
     """x cut along its second axis (the first of a one-dimensional array)."""
-    return split(x, sections, axis=0 if x.ndim == 1 else 1)
+    return split(x, indices_or_sections, axis=0 if x.ndim == 1 else 1)
 
 
-def vsplit(x, sections):
+def vsplit(x, indices_or_sections):
     """x cut along its first axis."""
-    return split(x, sections, axis=0)
+    return split(x, indices_or_sections, axis=0)
 
 
-def dsplit(x, sections):
+def dsplit(x, indices_or_sections):
     """x cut along its third axis."""
-    return split(x, sections, axis=2)
+    return split(x, indices_or_sections, axis=2)
 
 
 # --- repeating and turning ----------------------------------------------------------------------------------
