@@ -103,19 +103,13 @@ def list_() -> None:
 
     The file is the place to read: equations on top, code below.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from scratchgen.recipes import RECIPES
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("ID", "system", "paper", "lectures", "data", "file"):
-        table.add_column(head, overflow="fold")
     for recipe in RECIPES.values():
-        table.add_row(recipe.id, recipe.title, recipe.paper, recipe.lectures, recipe.dataset, recipe.file)
-    console = Console()
-    console.print(table)
-    console.print("\nscratchgen train ID trains one of them.", highlight=False)
+        click.echo(click.style(f"{recipe.id:12}", bold=True) + recipe.title)
+        for what in ("paper", "lectures", "dataset", "file"):
+            click.echo(f"{'':12}{what:10}{getattr(recipe, what)}")
+    click.echo("\nscratchgen train ID trains one of them.")
 
 
 @commands.command()

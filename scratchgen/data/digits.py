@@ -7,6 +7,10 @@ Repository, 1998 (its test part).  A pixel counts the inked points of a 4 × 4 b
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from scratchgen.data.dataset import DataError, Dataset, dequantise
@@ -27,13 +31,27 @@ def digits() -> Dataset:
 
     Raises DataError if scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits  # slow to import, and needed only here
-    except ImportError as fault:
-        raise DataError("digits: scikit-learn, which holds them, is not installed") from fault
-    pixels, labels = load_digits(return_X_y=True)
-    images = dequantise(pixels.astype(np.int64).reshape(-1, 8, 8, 1), LEVELS)
-    labels = labels.astype(np.int64)
+    table = _bundled()
+    pixels, labels = table[:, :-1], table[:, -1]
+    images = dequantise(pixels.reshape(-1, 8, 8, 1), LEVELS)
     held = np.zeros(len(labels), dtype=bool)
     held[np.argsort(labels, kind="stable")[::5]] = True
     return Dataset("digits", images[~held], images[held], labels[~held], labels[held], LEVELS)
+
+
+def _bundled() -> np.ndarray:
+    """The file that scikit-learn brings, 64 pixels and a label a row: read as a file, since importing the
+    library for it would take seconds.
+    """
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("digits: scikit-learn, which holds them, is not installed")
+    file = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(file) as rows:
+            table = np.loadtxt(rows, delimiter=",", dtype=np.int64)
+    except (OSError, EOFError, ValueError) as fault:
+        raise DataError(f"{file}: cannot be read: {fault}") from fault
+    if table.shape != (1797, 65):
+        raise DataError(f"{file}: holds {table.shape[0]} rows of {table.shape[-1]} numbers, not 1797 of 65")
+    return table

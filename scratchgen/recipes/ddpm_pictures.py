@@ -75,9 +75,9 @@ def _strip(trained: Trained, results: Results) -> Picture:
 
 
 def _by_steps(trained: Trained, results: Results) -> Picture:
-    names = [k for k in results.arrays if k.startswith("DDIM")] + ["DDPM"]
-    fig = pictures.figure(8.0, 0.85 * len(names) + 0.2)
     quality = {r["name"]: r["frechet"] for r in results.numbers["quality"]}
+    names = [name for name in quality if name.startswith("DDIM")] + ["DDPM"]
+    fig = pictures.figure(8.0, 0.85 * len(names) + 0.2)
     for axes, name in zip(np.atleast_1d(fig.subplots(len(names), 1)), names, strict=True):
         label = f"{name}, {trained.system.config.T} steps" if name == "DDPM" else f"{name} steps"
         pictures.show(axes, pictures.tiles(results.arrays[name][:14], 14), f"{label}: Fréchet {quality[name]:.2f}")

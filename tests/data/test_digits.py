@@ -1,7 +1,8 @@
 """The bundled digits: counts, split, levels."""
 
-import builtins
-import sys
+import gzip
+import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,13 +67,19 @@ def test_read_only_and_repeatable(ds):
 
 
 def test_without_scikit_learn(monkeypatch):
-    true_import = builtins.__import__
-
-    def no_sklearn(name, *args, **kwargs):
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return true_import(name, *args, **kwargs)
-    monkeypatch.delitem(sys.modules, "sklearn.datasets")
-    monkeypatch.setattr(builtins, "__import__", no_sklearn)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="scikit-learn"):
         digits()
+
+
+def test_a_damaged_bundled_file(monkeypatch, tmp_path):
+    origin = tmp_path / "__init__.py"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(origin)))
+    file = tmp_path / "datasets" / "data" / "digits.csv.gz"
+    with pytest.raises(DataError, match="digits.csv.gz"):
+        digits()
+    file.parent.mkdir(parents=True)
+    for content in (b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"a,b\n"), gzip.compress(b"1\n" * 9)[:-4]):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match="digits.csv.gz"):
+            digits()
