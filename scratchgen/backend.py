@@ -45,7 +45,7 @@ class Backend:
         self._modules = modules
 
     def __getattr__(self, function: str) -> Any:
-        for module in self._modules:
+        for module in self.__dict__.get("_modules", ()):
             found = getattr(module, function, None)
             if found is not None:
                 setattr(self, function, found)  # the next look-up is a plain attribute
@@ -54,6 +54,9 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return get, (self.name,)  # a copy of a backend is that backend
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         """Host data (numbers, lists, NumPy arrays) as an array of this backend."""
@@ -194,8 +197,7 @@ def _load_cupy() -> Backend:
     except ImportError as error:
         why = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
         raise BackendError(
-            f"CuPy {why}: pip install 'scratchgen[cuda12x]' or 'scratchgen[cuda13x]' "
-            f"for your CUDA version, {advice}"
+            f"CuPy {why}: pip install 'scratchgen[cuda12x]' or 'scratchgen[cuda13x]' for your CUDA version, {advice}"
         ) from error
     if not cupy.cuda.is_available():
         raise BackendError(

@@ -30,7 +30,7 @@ class Generator:
         if mode not in MODES:
             raise ValueError(f"Generator: mode {mode!r} is not one of {', '.join(MODES)}")
         self.mode = mode
-        self._seeds = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+        self._seeds = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(int(seed))
         self._host = np.random.Generator(np.random.PCG64(self._seeds))
         self._device: Any = None
 

@@ -20,7 +20,6 @@ from scratchgen.backend import Backend, numpy
 SCALARS = (bool, int, float, complex, np.generic)
 
 
-
 def _names(text: str) -> list[str]:
     return text.split()
 
@@ -258,6 +257,8 @@ class StrictBackend(Backend):
         self.add = _AddAt()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         found: Any = getattr(np, name, None) or getattr(scipy_special, name, None)
         call: Any
         if name in UFUNCS:

@@ -1,8 +1,8 @@
 """Hypothesis profiles, and the backends that the engine's tests run on.
 
-    HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadline, no database
-                       dev       few examples, for the edit-and-run cycle
-                       nightly   many examples, other ones every time
+HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadline, no database
+                   dev       few examples, for the edit-and-run cycle
+                   nightly   many examples, other ones every time
 """
 
 import os

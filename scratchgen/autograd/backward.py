@@ -24,9 +24,7 @@ def _ancestors(start: Node, oldest: int = 0) -> set[Node]:
         for parent in stack.pop().parents:
             if parent not in found:
                 if parent.output is STALE:
-                    raise RuntimeError(
-                        "gradients: a tensor was given a new value after this one was computed from it"
-                    )
+                    raise RuntimeError("gradients: a tensor was given a new value after this one was computed from it")
                 if parent.order >= oldest:
                     found.add(parent)
                     stack.append(parent)

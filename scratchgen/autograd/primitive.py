@@ -118,9 +118,7 @@ class Primitive:
         floating = [t for t in types if t.kind in "fc"]
         if not floating or any(t not in (float64, np.complex128) for t in floating):
             given = " and ".join(sorted({str(t) for t in types})) or "no type"
-            raise TypeError(
-                f"{self.__name__}: operands of {given} would give float64; convert one with ops.astype"
-            )
+            raise TypeError(f"{self.__name__}: operands of {given} would give float64; convert one with ops.astype")
 
 
 def _for_argument(i: int, rule: Any) -> Callable[..., Any]:
@@ -128,9 +126,7 @@ def _for_argument(i: int, rule: Any) -> Callable[..., Any]:
     return lambda g, y, *xs, **options: rule(i, g, y, xs, **options)
 
 
-def primitive(
-    *rules: Callable[..., Any] | None, casts: bool = False
-) -> Callable[[Callable[..., Any]], Primitive]:
+def primitive(*rules: Callable[..., Any] | None, casts: bool = False) -> Callable[[Callable[..., Any]], Primitive]:
     """Make an operation of a forward function on raw arrays and one gradient rule per array argument.
 
         @primitive(lambda g, y, _x: g * y)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchgen.backend import Array, active, backend_of, float32, float64
+from scratchgen.backend import Array, active, backend_of, float32, float64, get
 
 if TYPE_CHECKING:
     from scratchgen.autograd.primitive import Plan
@@ -120,9 +120,7 @@ class Tensor:
         if self.node.plan is not None:
             raise ValueError("assign: only a leaf can be given a new value, not the result of an operation")
         if value.shape != self.shape or value.dtype != self.dtype:
-            raise ValueError(
-                f"assign: {value.shape} {value.dtype} does not fit a tensor of {self.shape} {self.dtype}"
-            )
+            raise ValueError(f"assign: {value.shape} {value.dtype} does not fit a tensor of {self.shape} {self.dtype}")
         self.value[...] = value
         self.touched()
 
@@ -184,4 +182,5 @@ def tensor(x: Any, dtype: Any = None) -> Tensor:
 
 def from_dlpack(x: Any) -> Tensor:
     """A tensor holding a copy of any array that speaks DLPack (PyTorch's, JAX's, CuPy's, NumPy's)."""
-    return tensor(np.from_dlpack(x) if active().name != "cupy" else active().from_dlpack(x))
+    on_host = x.__dlpack_device__()[0] == 1
+    return tensor(np.from_dlpack(x) if on_host else get("cupy").from_dlpack(x))

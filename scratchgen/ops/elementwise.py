@@ -307,6 +307,7 @@ radians, degrees = deg2rad, rad2deg
 
 # --- special functions --------------------------------------------------------------------------------------
 
+
 @primitive(lambda g, _y, x: g * TWO_OVER_SQRT_PI * exp(-square(x)))
 def erf(xp, x, /):
     """y = 2/√π ∫₀ˣ e^(−t²) dt."""
@@ -347,7 +348,7 @@ def polygamma(xp, x, /, n):
     """y = ψ⁽ⁿ⁾(x), the n-th derivative of the digamma function."""
     if n == 0:
         return xp.digamma(x)
-    return xp.polygamma(n, x).astype(x.dtype)  # SciPy answers in float64
+    return xp.polygamma(xp.full((), n, x.dtype), x).astype(x.dtype)  # SciPy answers in float64
 
 
 @primitive(lambda g, _y, _x, dtype: astype(g, _x.dtype), casts=True)

@@ -181,8 +181,9 @@ def pinv(xp, x, /):
 
 
 @primitive(
-    lambda g, y, x, axis, keepdims: _back(g, x.shape, axis, keepdims)
-    * (x / _back(where(value_of(y) == 0, 1.0, y), x.shape, axis, keepdims))
+    lambda g, y, x, axis, keepdims: (
+        _back(g, x.shape, axis, keepdims) * (x / _back(where(value_of(y) == 0, 1.0, y), x.shape, axis, keepdims))
+    )
 )
 def _norm2(xp, x, /, axis, keepdims):
     return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))

@@ -19,6 +19,7 @@ from scratchgen.ops.shape import expand_dims, matrix_transpose, moveaxis, ravel,
 
 T = matrix_transpose
 
+
 def _rows(x: Any) -> Any:
     return reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
@@ -137,9 +138,7 @@ def _einsum_rule(i, g, b, labels, x, subscripts):
 
 @primitive(
     lambda g, _y, _a, b, subscripts: _einsum_rule(0, g, b, subscripts.split(",")[0], _a, subscripts),
-    lambda g, _y, a, _b, subscripts: _einsum_rule(
-        1, g, a, subscripts.split("->")[0].split(",")[1], _b, subscripts
-    ),
+    lambda g, _y, a, _b, subscripts: _einsum_rule(1, g, a, subscripts.split("->")[0].split(",")[1], _b, subscripts),
 )
 def _einsum2(xp, a, b, /, subscripts):
     return xp.einsum(subscripts, a, b, optimize=True)

@@ -122,9 +122,12 @@ def test_transforms_leave_nothing_behind(transform):
         return ops.sum(ops.tanh(x) * x)
 
     calls = {
-        "grad": lambda: sg.grad(sg.grad(lambda x: x**3))(x[0]), "hessian": lambda: sg.hessian(f)(x),
-        "hvp": lambda: sg.hvp(f, x, x), "jvp": lambda: sg.jvp(f, [x], [x]), "vjp": lambda: sg.vjp(f, x)[1](np.float64(1.0)),
-    }  # fmt: skip
+        "grad": lambda: sg.grad(sg.grad(lambda x: x**3))(x[0]),
+        "hessian": lambda: sg.hessian(f)(x),
+        "hvp": lambda: sg.hvp(f, x, x),
+        "jvp": lambda: sg.jvp(f, [x], [x]),
+        "vjp": lambda: sg.vjp(f, x)[1](np.float64(1.0)),
+    }
     calls[transform]()
     with without_the_cyclic_collector():
         nodes = count(Node)

@@ -15,7 +15,7 @@ from scratchgen.backend import get
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
 
-# --- making tensors ---------------------------------------------------------------------------------------------
+# --- making tensors -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("made_of", [1, 2.0, True, [1, 2], [[1.0], [2.0]], (1.0, 2.0)])
@@ -71,28 +71,46 @@ def test_dlpack_both_ways(backend):
     assert t.__dlpack_device__() == (1, 0)
 
 
-# --- precision ---------------------------------------------------------------------------------------------------
+# --- precision ----------------------------------------------------------------------------------------------
 
 
 def test_python_numbers_take_the_type_of_the_array():
     for dtype in (np.float32, np.float64):
         t = sg.tensor(X.astype(dtype))
-        for y in (t + 1, 2.0 * t, t**2, t**0.5, 1 / t, ops.maximum(t, 0.5), ops.where(X > 2, t, 0.0), ops.clip(t, 0, 1)):
+        for y in (
+            t + 1,
+            2.0 * t,
+            t**2,
+            t**0.5,
+            1 / t,
+            ops.maximum(t, 0.5),
+            ops.where(X > 2, t, 0.0),
+            ops.clip(t, 0, 1),
+        ):
             assert y.dtype == dtype
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda t: t + np.ones(3), lambda t: np.float64(2.0) * t, lambda t: t + np.arange(3), lambda t: t * np.int64(2),
-        lambda t: ops.concatenate([t[0], np.ones(2)]), lambda t: ops.matmul(t, np.ones((3, 1))),
-        lambda t: ops.where(np.ones(3, bool), t, np.ones(3)), lambda t: ops.maximum(t, np.zeros(3)),
-        lambda t: ops.add(np.ones(3, np.float32), np.ones(3)), lambda t: ops.exp(np.arange(3)),
-        lambda t: ops.mean(np.arange(3)), lambda t: ops.divide(np.arange(3), 2), lambda t: F.softmax(np.arange(3)),
-        lambda t: sg.gradients(t.sum(), [t], g=np.float64(1.0)), lambda t: ops.einsum("ij,j->i", t, np.ones(3)),
+        lambda t: t + np.ones(3),
+        lambda t: np.float64(2.0) * t,
+        lambda t: t + np.arange(3),
+        lambda t: t * np.int64(2),
+        lambda t: ops.concatenate([t[0], np.ones(2)]),
+        lambda t: ops.matmul(t, np.ones((3, 1))),
+        lambda t: ops.where(np.ones(3, bool), t, np.ones(3)),
+        lambda t: ops.maximum(t, np.zeros(3)),
+        lambda t: ops.add(np.ones(3, np.float32), np.ones(3)),
+        lambda t: ops.exp(np.arange(3)),
+        lambda t: ops.mean(np.arange(3)),
+        lambda t: ops.divide(np.arange(3), 2),
+        lambda t: F.softmax(np.arange(3)),
+        lambda t: sg.gradients(t.sum(), [t], g=np.float64(1.0)),
+        lambda t: ops.einsum("ij,j->i", t, np.ones(3)),
         lambda t: ops.conv2d(t.reshape(1, 2, 3, 1), np.ones((1, 1, 1, 1))),
     ],
-)  # fmt: skip
+)
 def test_float64_never_comes_unasked(call):
     with pytest.raises(TypeError, match=r"float64"):
         call(sg.tensor(X.astype(np.float32)))
@@ -110,7 +128,7 @@ def test_precision_changes_when_asked():
     assert (np.array([True, False, True]) * t).dtype == np.float32
 
 
-# --- plain arrays are constants ------------------------------------------------------------------------------------
+# --- plain arrays are constants -----------------------------------------------------------------------------
 
 
 def test_operations_on_plain_arrays_record_nothing(monkeypatch):
@@ -118,10 +136,24 @@ def test_operations_on_plain_arrays_record_nothing(monkeypatch):
     monkeypatch.setattr(Node, "__init__", lambda self, *a, **k: made.append(self))
     x = X.astype(np.float32)
     results = [
-        x + x, ops.exp(x), ops.matmul(x, x.T), ops.sum(x, axis=0), F.softmax(x), F.layer_norm(x), ops.concatenate([x, x]),
-        ops.conv2d(x.reshape(1, 2, 3, 1), np.ones((2, 2, 1, 1), np.float32)), ops.getitem(x, 0), ops.prod(x), ops.var(x),
-        ops.einsum("ij,kj->ik", x, x), F.attention(x, x, x), ops.max(x), ops.linalg.norm(x), ops.sort(x), ops.pad(x, 1),
-    ]  # fmt: skip
+        x + x,
+        ops.exp(x),
+        ops.matmul(x, x.T),
+        ops.sum(x, axis=0),
+        F.softmax(x),
+        F.layer_norm(x),
+        ops.concatenate([x, x]),
+        ops.conv2d(x.reshape(1, 2, 3, 1), np.ones((2, 2, 1, 1), np.float32)),
+        ops.getitem(x, 0),
+        ops.prod(x),
+        ops.var(x),
+        ops.einsum("ij,kj->ik", x, x),
+        F.attention(x, x, x),
+        ops.max(x),
+        ops.linalg.norm(x),
+        ops.sort(x),
+        ops.pad(x, 1),
+    ]
     assert all(isinstance(r, (np.ndarray, np.float32)) and r.dtype == np.float32 for r in results)
     assert made == []
     sg.tensor  # noqa: B018
@@ -149,7 +181,7 @@ def test_only_what_gradients_need_is_kept():
     assert not freed(lambda x: ops.log(x))
 
 
-# --- mutation -----------------------------------------------------------------------------------------------------
+# --- mutation -----------------------------------------------------------------------------------------------
 
 MUTATED = {
     "product": lambda t, c: t * c,
@@ -208,7 +240,7 @@ def test_changing_a_mask_after_it_was_used_changes_no_gradient():
     np.testing.assert_array_equal(sg.gradients(y, [t])[0], wanted)
 
 
-# --- assignment ----------------------------------------------------------------------------------------------------
+# --- assignment ---------------------------------------------------------------------------------------------
 
 
 def test_assign_gives_a_leaf_a_new_value_and_old_graphs_raise():
@@ -246,7 +278,7 @@ def test_assign_refuses_what_does_not_fit():
         (w * 2).assign(np.ones(2, np.float32))
 
 
-# --- mixing -------------------------------------------------------------------------------------------------------
+# --- mixing -------------------------------------------------------------------------------------------------
 
 
 def test_backends_do_not_mix():
@@ -254,12 +286,21 @@ def test_backends_do_not_mix():
     with sg.backend("strict"):
         tracked = sg.tensor(X)
     calls = [
-        lambda: ours + tracked, lambda: tracked * ours, lambda: ops.add(ours, theirs), lambda: ops.add(theirs, X),
-        lambda: ops.concatenate([ours, tracked]), lambda: ops.where(X > 0, tracked, 0.0), lambda: ops.maximum(theirs, ours),
-        lambda: ours[theirs > 0], lambda: tracked[np.array([0, 1])], lambda: F.embedding(tracked, np.array([0])),
-        lambda: ops.exp(ours) @ tracked.T, lambda: ops.take_along_axis(tracked, np.array([[0]]), 0),
-        lambda: ops.equal(ours, tracked), lambda: np.float64(2.0) * tracked,
-    ]  # fmt: skip
+        lambda: ours + tracked,
+        lambda: tracked * ours,
+        lambda: ops.add(ours, theirs),
+        lambda: ops.add(theirs, X),
+        lambda: ops.concatenate([ours, tracked]),
+        lambda: ops.where(X > 0, tracked, 0.0),
+        lambda: ops.maximum(theirs, ours),
+        lambda: ours[theirs > 0],
+        lambda: tracked[np.array([0, 1])],
+        lambda: F.embedding(tracked, np.array([0])),
+        lambda: ops.exp(ours) @ tracked.T,
+        lambda: ops.take_along_axis(tracked, np.array([[0]]), 0),
+        lambda: ops.equal(ours, tracked),
+        lambda: np.float64(2.0) * tracked,
+    ]
     for call in calls:
         with pytest.raises(TypeError, match=r"numpy.*strict|strict.*numpy"):
             call()

@@ -32,7 +32,7 @@ def close(actual, wanted, tolerance=1e-12):
     np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
-# --- closed forms and finite differences ------------------------------------------------------------------------
+# --- closed forms and finite differences --------------------------------------------------------------------
 
 
 def test_a_quadratic_form_has_its_closed_derivatives():
@@ -62,7 +62,12 @@ def test_all_transforms_agree_with_finite_differences():
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 4))
 def test_vjp_jvp_hvp_and_the_matrices_agree(seed, n):
     rng = np.random.default_rng(seed)
-    a, b, x, v = rng.standard_normal((n, n)), rng.standard_normal(n), rng.standard_normal(n), rng.standard_normal(n)
+    a, b, x, v = (
+        rng.standard_normal((n, n)),
+        rng.standard_normal(n),
+        rng.standard_normal(n),
+        rng.standard_normal(n),
+    )
 
     def layer(x):
         return ops.tanh(ops.matmul(a, x) + b) * x[0]
@@ -91,7 +96,7 @@ def test_shapes_of_jacobian_and_hessian():
     assert sg.jacobian(lambda x: x[0, 0])(np.zeros((2, 3), np.float32)).dtype == np.float32
 
 
-# --- arguments --------------------------------------------------------------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------------------
 
 
 def test_several_arguments():
@@ -181,12 +186,20 @@ def test_errors_say_what_is_wrong(call, kind, message):
         call()
 
 
-# --- nesting ----------------------------------------------------------------------------------------------------
+# --- nesting ------------------------------------------------------------------------------------------------
 
 
 def test_derivatives_of_the_sine_to_the_sixth_order():
     f, x = ops.sin, np.float64(0.7)
-    for wanted in (np.sin, np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin, np.cos, lambda x: -np.sin(x)):
+    for wanted in (
+        np.sin,
+        np.cos,
+        lambda x: -np.sin(x),
+        lambda x: -np.cos(x),
+        np.sin,
+        np.cos,
+        lambda x: -np.sin(x),
+    ):
         close(f(x), wanted(x))
         f = sg.grad(f)
 
@@ -223,18 +236,23 @@ def test_a_gradient_inside_a_gradient_closes_over_tensors():
     (found,) = sg.gradients(penalty(X), [w])
 
     def by_hand(a):
-        return np.sum((((1 - np.tanh(a @ X) ** 2)) @ a) ** 2)
+        return np.sum(((1 - np.tanh(a @ X) ** 2) @ a) ** 2)
 
     close(found, derivatives.gradient(by_hand, A), 1e-8)
 
 
 def test_arrays_in_arrays_out_and_tensors_in_tensors_out():
     for f, args in (
-        (sg.grad(wavy), (X,)), (sg.hessian(wavy), (X,)), (sg.jacobian(vector), (X,)), (sg.grad(sg.grad(ops.sin)), (X[0],)),
-        (lambda x: sg.hvp(wavy, x, V), (X,)), (lambda x: sg.vjp(vector, x)[1](np.ones(4)), (X,)),
-        (lambda x: sg.jvp(vector, [x], [V])[1], (X,)), (lambda x: sg.value_and_grad(wavy)(x)[0], (X,)),
+        (sg.grad(wavy), (X,)),
+        (sg.hessian(wavy), (X,)),
+        (sg.jacobian(vector), (X,)),
+        (sg.grad(sg.grad(ops.sin)), (X[0],)),
+        (lambda x: sg.hvp(wavy, x, V), (X,)),
+        (lambda x: sg.vjp(vector, x)[1](np.ones(4)), (X,)),
+        (lambda x: sg.jvp(vector, [x], [V])[1], (X,)),
+        (lambda x: sg.value_and_grad(wavy)(x)[0], (X,)),
         (sg.grad(lambda b: sg.grad(lambda a: ops.power(a, b))(np.float64(3.0))), (np.float64(2.0),)),
-    ):  # fmt: skip
+    ):
         plain = f(*args)
         assert not isinstance(plain, sg.Tensor)
         tracked = f(*map(sg.tensor, args))
@@ -271,12 +289,12 @@ def test_gradients_of_intermediate_values():
     close(gv, X**2)
     close(gu, np.exp(X**2) * (1 + X**2))
     close(gt, np.exp(X**2) * (1 + X**2) * 2 * X)
-    assert sg.gradients(sg.tensor(1.0), [])== []
+    assert sg.gradients(sg.tensor(1.0), []) == []
     close(sg.gradients(t, [t], g=V)[0], V)
     close(sg.gradients(u.sum(), [t, t])[1], 2 * X)
 
 
-# --- second order through what networks are made of ----------------------------------------------------------------
+# --- second order through what networks are made of ---------------------------------------------------------
 
 
 def network_cases():
@@ -322,7 +340,7 @@ def test_second_order_through(name):
     sg.check_grads(layer, [x], order=2)
 
 
-# --- check_grads itself ---------------------------------------------------------------------------------------------
+# --- check_grads itself -------------------------------------------------------------------------------------
 
 
 def test_check_grads_passes_what_is_right():

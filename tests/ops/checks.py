@@ -3,8 +3,8 @@
 import numpy as np
 
 import scratchgen as sg
-from scratchgen.backend import backend_of, get
 from scratchgen.autograd.tensor import Tensor, value_of
+from scratchgen.backend import backend_of, get
 
 COMPLEX_STEP = 1e-20
 STEP = 1e-5
@@ -76,7 +76,7 @@ def directions(args, seed):
     return [rng.standard_normal(a.shape) if is_float(a) else None for a in args]
 
 
-# --- the checks -------------------------------------------------------------------------------------------
+# --- the checks ---------------------------------------------------------------------------------------------
 
 
 def forward(row, function, args, settings, xp):

@@ -79,7 +79,12 @@ def between(low: float, high: float):
     return lambda rng, shape: rng.uniform(low, high, shape)
 
 
-positive, inside, unit, above_one = between(0.3, 2.5), between(-0.8, 0.8), between(0.1, 0.9), between(1.3, 3.0)
+positive, inside, unit, above_one = (
+    between(0.3, 2.5),
+    between(-0.8, 0.8),
+    between(0.1, 0.9),
+    between(1.3, 3.0),
+)
 
 
 def on_integers(rng, shape):

@@ -22,6 +22,10 @@ def sum_to(x, shape):
     return y
 
 
+def hazard_excess(t):
+    return np.exp(stats.norm.logpdf(t) - stats.norm.logsf(t)) - t
+
+
 OTHERS = [
     elementwise("identity", lambda x: x, normal, function=transforms.identity, analytic=True),
     Row("stack_rows", lambda *xs: np.stack(xs), (normal, normal), (((), ()), ((2, 3), (2, 3))),
@@ -30,8 +34,7 @@ OTHERS = [
         function=lambda x, shape: broadcast_to(x, shape), analytic=True),
     Row("sum_to", sum_to, (normal,), (((2, 3, 4),),), ({"shape": (3, 1)}, {"shape": ()}, {"shape": (1, 3, 4)}),
         function=lambda x, shape: our_sum_to(x, shape), analytic=True),
-    elementwise("distributions.gaussian.hazard_excess", lambda t: np.exp(stats.norm.logpdf(t) - stats.norm.logsf(t)) - t,
-                positive, function=gaussian.hazard_excess),
+    elementwise("distributions.gaussian.hazard_excess", hazard_excess, positive, function=gaussian.hazard_excess),
 ]  # fmt: skip
 
 ROWS = rows_elementwise.ROWS + rows_arrays.ROWS + rows_matrices.ROWS + rows_networks.ROWS + OTHERS

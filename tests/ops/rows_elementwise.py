@@ -2,7 +2,18 @@
 
 import numpy as np
 from registry import (
-    Row, above_one, away, booleans, elementwise, inside, near_one, normal, on_halves, on_integers, positive, unit,
+    Row,
+    above_one,
+    away,
+    booleans,
+    elementwise,
+    inside,
+    near_one,
+    normal,
+    on_halves,
+    on_integers,
+    positive,
+    unit,
 )  # fmt: skip
 from scipy import special
 
@@ -63,7 +74,8 @@ ROWS = [
     elementwise("ops.astype", lambda x, dtype: x.astype(dtype), normal, variants=({"dtype": "float64"},)),
     # choices
     Row("ops.where", np.where, (booleans, normal, normal),
-        (((), (), ()), ((3,), (3,), (3,)), ((0,), (1,), ()), ((2, 3), (3,), (2, 1)), ((3,), (2, 1), (2, 3))), analytic=True),
+        (((), (), ()), ((3,), (3,), (3,)), ((0,), (1,), ()), ((2, 3), (3,), (2, 1)), ((3,), (2, 1), (2, 3))),
+        analytic=True),
     elementwise("ops.maximum", np.maximum, on_integers, on_halves),
     elementwise("ops.minimum", np.minimum, on_integers, on_halves),
     elementwise("ops.fmax", np.fmax, on_integers, on_halves),
@@ -80,7 +92,18 @@ ROWS = [
 ]  # fmt: skip
 
 # Constant between jumps: a plain array comes out, of a tensor too.
-ONE = (np.sign, np.floor, np.ceil, np.trunc, np.rint, np.isfinite, np.isnan, np.isinf, np.signbit, np.logical_not)
+ONE = (
+    np.sign,
+    np.floor,
+    np.ceil,
+    np.trunc,
+    np.rint,
+    np.isfinite,
+    np.isnan,
+    np.isinf,
+    np.signbit,
+    np.logical_not,
+)
 TWO = (
     np.floor_divide, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and,
     np.logical_or, np.logical_xor, np.heaviside,

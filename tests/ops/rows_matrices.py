@@ -2,7 +2,13 @@
 
 import numpy as np
 from registry import (
-    Row, distinct, normal, positive_definite, spread_singular, spread_symmetric, well_conditioned,
+    Row,
+    distinct,
+    normal,
+    positive_definite,
+    spread_singular,
+    spread_symmetric,
+    well_conditioned,
 )  # fmt: skip
 
 from scratchgen import ops
@@ -18,7 +24,10 @@ def product(name, reference, *shapes, **settings):
 
 def einsum(subscripts, *shapes):
     return product(
-        "einsum", lambda *xs: np.einsum(subscripts, *xs), *shapes, function=lambda *xs: ops.einsum(subscripts, *xs)
+        "einsum",
+        lambda *xs: np.einsum(subscripts, *xs),
+        *shapes,
+        function=lambda *xs: ops.einsum(subscripts, *xs),
     )
 
 
@@ -35,7 +44,7 @@ def symmetric(x):
 
 
 def signless(vectors):
-    """Eigenvectors without their sign: v ∘ (the sign of their largest entry) — here, their outer products."""
+    """Eigenvectors without their sign: the outer product of each with itself."""
     return np.einsum("...ik,...jk->...kij", vectors, vectors)
 
 
@@ -77,9 +86,11 @@ PRODUCTS = [
     einsum("...ij,...jk->...ik", ((2, 2, 3), (2, 3, 2)), ((2, 3), (3, 2)), ((2, 1, 2, 3), (3, 3, 2))),
     einsum("i,j->ij", ((2,), (3,))), einsum("i,j->", ((2,), (3,))), einsum("ij,ij,ij->j", ((2, 3),) * 3),
     einsum("ij,kj,kl->il", ((2, 3), (4, 3), (4, 2))), einsum("bii,bi->b", ((2, 3, 3), (2, 3))),
-    einsum("...,...->...", ((2, 3), (3,)), ((), ())), einsum("i...->...", ((2, 3),)), einsum(" a b , b -> a ", ((2, 3), (3,))),
+    einsum("...,...->...", ((2, 3), (3,)), ((), ())), einsum("i...->...", ((2, 3),)),
+    einsum(" a b , b -> a ", ((2, 3), (3,))),
     one("diagonal", np.diagonal, (2, 3), (3, 2), (0, 2), variants=({}, {"offset": 1}, {"offset": -2}, {"offset": 5})),
-    one("diagonal", np.diagonal, (2, 3, 4), variants=({"axis1": 2, "axis2": 0}, {"axis1": 1, "axis2": -1, "offset": 1})),
+    one("diagonal", np.diagonal, (2, 3, 4), variants=(
+        {"axis1": 2, "axis2": 0}, {"axis1": 1, "axis2": -1, "offset": 1})),
     one("diag", np.diag, (3,), (0,), (3, 3), (2, 3), variants=({}, {"k": 1}, {"k": -1})),
     one("trace", np.trace, (3, 3), (2, 3), (2, 2, 3), variants=({}, {"offset": 1})),
     one("tril", np.tril, (3, 3), (2, 3), (2, 3, 2), (0, 2), variants=({}, {"k": 1}, {"k": -1})),
@@ -105,8 +116,9 @@ FACTORISATIONS = [
     Row("ops.linalg.norm", np.linalg.norm, (normal,), (((3,),), ((2, 3),), ((2, 3, 2),)), analytic=True),
     Row("ops.linalg.norm", np.linalg.norm, (normal,), (((2, 3),),), ({"axis": 1}, {"axis": 0, "keepdims": True},
         {"axis": (0, 1)}, {"ord": "fro", "keepdims": True}, {"ord": 2, "axis": -1}), analytic=True),
-    Row("ops.linalg.norm", np.linalg.norm, (distinct,), (((2, 3),),), ({"ord": 1, "axis": 1}, {"ord": np.inf, "axis": 0},
-        {"ord": -np.inf, "axis": 1, "keepdims": True}, {"ord": 3, "axis": 1}, {"ord": 1}, {"ord": np.inf, "keepdims": True})),
+    Row("ops.linalg.norm", np.linalg.norm, (distinct,), (((2, 3),),), (
+        {"ord": 1, "axis": 1}, {"ord": np.inf, "axis": 0}, {"ord": -np.inf, "axis": 1, "keepdims": True},
+        {"ord": 3, "axis": 1}, {"ord": 1}, {"ord": np.inf, "keepdims": True})),
     Row("ops.linalg.norm", np.linalg.norm, (spread_singular,), (((2, 3),), ((3, 3),)), ({"ord": 2}, {"ord": "nuc"},
         {"ord": "nuc", "keepdims": True}), tolerance=1e-10),
     Row("ops.linalg.norm", np.linalg.norm, (spread_singular,), (((2, 3, 3),),), ({"ord": 2, "axis": (1, 2)},

@@ -31,7 +31,9 @@ def same_conv(x, w):
 def conv_transpose(h, w, stride=1, padding=0, output_padding=0):
     y = layers.conv2d_transpose(h, np.swapaxes(w, 2, 3), stride, padding)
     if output_padding:  # the rows and columns that no stamp reaches, or that the padding cut off
-        wide = layers.conv2d_transpose(np.pad(h, ((0, 0), (0, 1), (0, 1), (0, 0))), np.swapaxes(w, 2, 3), stride, padding)
+        wide = layers.conv2d_transpose(
+            np.pad(h, ((0, 0), (0, 1), (0, 1), (0, 0))), np.swapaxes(w, 2, 3), stride, padding
+        )
         y = wide[:, : y.shape[1] + output_padding, : y.shape[2] + output_padding]
     return y
 
@@ -98,7 +100,8 @@ FUNCTIONAL = [
     elementwise("functional.leaky_relu", lambda x, slope=0.2: np.where(x > 0, x, slope * x), away,
                 variants=({}, {"slope": 0.01})),
     elementwise("functional.silu", lambda x: x * special.expit(x), normal, exponential=True, saturates=True),
-    elementwise("functional.gelu", lambda x: x * special.ndtr(x), normal, analytic=True, exponential=True, saturates=True),
+    elementwise("functional.gelu", lambda x: x * special.ndtr(x), normal, analytic=True,
+                exponential=True, saturates=True),
     elementwise("functional.softplus", lambda x: np.logaddexp(0, x), normal, exponential=True, saturates=True),
     elementwise("functional.log_sigmoid", special.log_expit, normal, exponential=True, saturates=True),
     elementwise("functional.binary_cross_entropy", bernoulli, normal, unit, exponential=True, saturates=True),
@@ -106,8 +109,8 @@ FUNCTIONAL = [
     Row("functional.softmax", along(rows_of(layers.softmax)), (normal,), (((3, 2),),), ({"axis": 0},), **SOFT),
     Row("functional.log_softmax", along(log_softmax), (normal,), (((1,),), ((4,),), ((2, 3),)), **SOFT),
     Row("functional.log_softmax", along(log_softmax), (normal,), (((3, 2),),), ({"axis": 0},), **SOFT),
-    Row("functional.cross_entropy", cross_entropy, (normal, integers(0, 3)), (((2, 3), (2,)), ((2, 2, 3), (2, 2)), ((3,), ())),
-        analytic=True),
+    Row("functional.cross_entropy", cross_entropy, (normal, integers(0, 3)),
+        (((2, 3), (2,)), ((2, 2, 3), (2, 2)), ((3,), ())), analytic=True),
     Row("functional.standardise", lambda x, axis, tiny: (x - x.mean(axis, keepdims=True))
         / np.sqrt(x.var(axis, keepdims=True) + tiny), (normal,), (((2, 4),), ((2, 3, 2),)),
         ({"axis": -1, "tiny": 1e-5}, {"axis": (0, 1), "tiny": 1e-2}), analytic=True,
@@ -115,22 +118,23 @@ FUNCTIONAL = [
     Row("functional.group_standardise", group_standardise, (normal,), (((2, 3, 4),),),
         ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
         function=lambda x, groups, tiny: functional.group_standardise(x, groups, tiny)),
-    Row("functional.layer_norm", layers.layer_norm, (normal, normal, normal), (((2, 4), (4,), (4,)), ((2, 3, 4), (4,), (4,))),
-        analytic=True),
+    Row("functional.layer_norm", layers.layer_norm, (normal, normal, normal),
+        (((2, 4), (4,), (4,)), ((2, 3, 4), (4,), (4,))), analytic=True),
     Row("functional.layer_norm", lambda x: layers.layer_norm(x, np.ones(4), np.zeros(4)), (normal,), (((2, 4),),),
         analytic=True),
     Row("functional.group_norm", lambda x, a, b: layers.group_norm(x, 2, a, b), (normal, normal, normal),
         (((2, 2, 3, 4), (4,), (4,)), ((2, 4), (4,), (4,)), ((0, 2, 2, 4), (4,), (4,))),
         function=lambda x, a, b: functional.group_norm(x, 2, a, b), analytic=True),
-    Row("functional.rms_norm", lambda x, a: layers.rms_norm(x, a, 1e-6), (normal, normal), (((2, 4), (4,)),), analytic=True),
+    Row("functional.rms_norm", lambda x, a: layers.rms_norm(x, a, 1e-6), (normal, normal), (((2, 4), (4,)),),
+        analytic=True),
     Row("functional.attention", layers.attention, (normal, normal, normal),
         (((3, 2), (4, 2), (4, 3)), ((2, 3, 2), (2, 4, 2), (2, 4, 1))), analytic=True),
     Row("functional.attention", layers.attention, (normal, normal, normal, visible),
         (((3, 2), (4, 2), (4, 3), (3, 4)),), analytic=True),
-    Row("functional.embedding", lambda table, i: table[i], (normal, integers(0, 4)), (((4, 2), (3,)), ((4, 2), (5, 2)), ((4, 2), ())),
-        analytic=True),
-    Row("functional.one_hot", lambda i: np.eye(4, dtype="float32")[i], (integers(0, 4),), (((3,),), ((2, 2),)), constant=True,
-        function=lambda i: functional.one_hot(i, 4)),
+    Row("functional.embedding", lambda table, i: table[i], (normal, integers(0, 4)),
+        (((4, 2), (3,)), ((4, 2), (5, 2)), ((4, 2), ())), analytic=True),
+    Row("functional.one_hot", lambda i: np.eye(4, dtype="float32")[i], (integers(0, 4),), (((3,),), ((2, 2),)),
+        constant=True, function=lambda i: functional.one_hot(i, 4)),
     Row("functional.causal_mask", lambda x: np.tril(np.ones((3, 3))) > 0, (normal,), (((3,),),), constant=True,
         function=lambda x: functional.causal_mask(3, like=x)),
 ]  # fmt: skip

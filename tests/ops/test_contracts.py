@@ -191,7 +191,7 @@ def test_masked_attention_sends_no_gradient_to_what_is_not_seen():
     assert np.all(gv[:2] != 0)
 
 
-# --- the double-where trap -----------------------------------------------------------------------------------
+# --- the double-where trap ----------------------------------------------------------------------------------
 
 
 def test_where_passes_zero_to_the_branch_not_taken():
@@ -214,7 +214,7 @@ def test_two_numbers_make_a_float32_choice():
     assert y.tolist() == [1.0, 0.0]
 
 
-# --- nothing at all -------------------------------------------------------------------------------------------
+# --- nothing at all -----------------------------------------------------------------------------------------
 
 
 def test_reductions_of_nothing():

@@ -9,23 +9,169 @@ from registry import resolve
 import scratchgen as sg
 from scratchgen import functional, ops
 
-SURFACE = """
-add subtract multiply divide true_divide floor_divide remainder mod fmod negative positive reciprocal absolute abs
-power float_power square sqrt cbrt exp exp2 expm1 log log2 log10 log1p logaddexp logaddexp2 hypot copysign sign
-sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh deg2rad rad2deg radians degrees
-floor ceil trunc rint signbit heaviside isfinite isnan isinf maximum minimum fmax fmin
-equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not logical_xor
-sum prod mean var std max min amax amin cumsum argmax argmin any all count_nonzero
-dot matmul einsum tensordot outer inner vdot kron trace diag diagonal tril triu
-reshape ravel transpose swapaxes moveaxis squeeze expand_dims repeat tile roll flip fliplr flipud rot90 pad
-split array_split hsplit vsplit dsplit concatenate stack vstack hstack dstack column_stack append broadcast_to
-atleast_1d atleast_2d where clip sort argsort take take_along_axis nonzero gradient diff
-zeros ones zeros_like ones_like matrix_transpose permute_dims concat
-""".split()
-LINALG = "inv det slogdet solve cholesky eigh svd norm pinv".split()
-SPECIAL = "logsumexp erf erfc expit logit gammaln digamma polygamma".split()
-NETWORKS = "softmax log_softmax layer_norm group_norm rms_norm attention relu silu gelu softplus sigmoid".split()
-IMAGES = "conv2d conv2d_transpose avg_pool2d max_pool2d".split()
+SURFACE = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "true_divide",
+    "floor_divide",
+    "remainder",
+    "mod",
+    "fmod",
+    "negative",
+    "positive",
+    "reciprocal",
+    "absolute",
+    "abs",
+    "power",
+    "float_power",
+    "square",
+    "sqrt",
+    "cbrt",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "logaddexp",
+    "logaddexp2",
+    "hypot",
+    "copysign",
+    "sign",
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "arctan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "deg2rad",
+    "rad2deg",
+    "radians",
+    "degrees",
+    "floor",
+    "ceil",
+    "trunc",
+    "rint",
+    "signbit",
+    "heaviside",
+    "isfinite",
+    "isnan",
+    "isinf",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+    "logical_xor",
+    "sum",
+    "prod",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "amax",
+    "amin",
+    "cumsum",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "count_nonzero",
+    "dot",
+    "matmul",
+    "einsum",
+    "tensordot",
+    "outer",
+    "inner",
+    "vdot",
+    "kron",
+    "trace",
+    "diag",
+    "diagonal",
+    "tril",
+    "triu",
+    "reshape",
+    "ravel",
+    "transpose",
+    "swapaxes",
+    "moveaxis",
+    "squeeze",
+    "expand_dims",
+    "repeat",
+    "tile",
+    "roll",
+    "flip",
+    "fliplr",
+    "flipud",
+    "rot90",
+    "pad",
+    "split",
+    "array_split",
+    "hsplit",
+    "vsplit",
+    "dsplit",
+    "concatenate",
+    "stack",
+    "vstack",
+    "hstack",
+    "dstack",
+    "column_stack",
+    "append",
+    "broadcast_to",
+    "atleast_1d",
+    "atleast_2d",
+    "where",
+    "clip",
+    "sort",
+    "argsort",
+    "take",
+    "take_along_axis",
+    "nonzero",
+    "gradient",
+    "diff",
+    "zeros",
+    "ones",
+    "zeros_like",
+    "ones_like",
+    "matrix_transpose",
+    "permute_dims",
+    "concat",
+]
+LINALG = ["inv", "det", "slogdet", "solve", "cholesky", "eigh", "svd", "norm", "pinv"]
+SPECIAL = ["logsumexp", "erf", "erfc", "expit", "logit", "gammaln", "digamma", "polygamma"]
+NETWORKS = [
+    "softmax",
+    "log_softmax",
+    "layer_norm",
+    "group_norm",
+    "rms_norm",
+    "attention",
+    "relu",
+    "silu",
+    "gelu",
+    "softplus",
+    "sigmoid",
+]
+IMAGES = ["conv2d", "conv2d_transpose", "avg_pool2d", "max_pool2d"]
 
 
 @pytest.mark.parametrize("name", SURFACE + SPECIAL + IMAGES)
@@ -49,20 +195,54 @@ def test_functional_has(name):
     assert callable(getattr(functional, name))
 
 
-@pytest.mark.parametrize("name", [f"ops.{n}" for n in SURFACE + SPECIAL + IMAGES] + [f"functional.{n}" for n in NETWORKS])
+@pytest.mark.parametrize(
+    "name", [f"ops.{n}" for n in SURFACE + SPECIAL + IMAGES] + [f"functional.{n}" for n in NETWORKS]
+)
 def test_every_function_says_what_it_does(name):
     assert inspect.getdoc(resolve(name))
 
 
 X = np.arange(1.0, 7.0).reshape(2, 3) / 3
 Y = X[::-1] - 0.4
-UNARY = ["sum", "mean", "var", "std", "max", "min", "prod", "cumsum", "ravel", "argmax", "argmin", "T", "mT", "trace"]
+UNARY = [
+    "sum",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "prod",
+    "cumsum",
+    "ravel",
+    "argmax",
+    "argmin",
+    "T",
+    "mT",
+    "trace",
+]
 ARGUMENTS = [
-    ("clip", (0.5, 1.5)), ("reshape", (3, 2)), ("reshape", ((3, 2),)), ("reshape", (-1,)), ("transpose", ()),
-    ("transpose", (1, 0)), ("transpose", ((1, 0),)), ("swapaxes", (0, 1)), ("squeeze", ()), ("repeat", (2, 1)),
-    ("diagonal", (1,)), ("sum", (0,)), ("mean", (1,)), ("max", (0,)), ("astype", ("float64",)), ("dot", (X.T,)),
-    ("__getitem__", ((1, slice(0, 2)),)), ("__abs__", ()), ("__neg__", ()), ("__pos__", ()), ("item", None),
-]  # fmt: skip
+    ("clip", (0.5, 1.5)),
+    ("reshape", (3, 2)),
+    ("reshape", ((3, 2),)),
+    ("reshape", (-1,)),
+    ("transpose", ()),
+    ("transpose", (1, 0)),
+    ("transpose", ((1, 0),)),
+    ("swapaxes", (0, 1)),
+    ("squeeze", ()),
+    ("repeat", (2, 1)),
+    ("diagonal", (1,)),
+    ("sum", (0,)),
+    ("mean", (1,)),
+    ("max", (0,)),
+    ("astype", ("float64",)),
+    ("dot", (X.T,)),
+    ("__getitem__", ((1, slice(0, 2)),)),
+    ("__abs__", ()),
+    ("__neg__", ()),
+    ("__pos__", ()),
+    ("item", None),
+]
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -79,15 +259,23 @@ def test_methods_with_arguments(name, arguments):
 
 
 OPERATORS = {
-    "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
-    "divide": lambda a, b: a / b, "power": lambda a, b: a**b, "remainder": lambda a, b: a % b,
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, b: a**b,
+    "remainder": lambda a, b: a % b,
     "matmul": lambda a, b: a @ (b.T if getattr(b, "ndim", 0) else b),
-}  # fmt: skip
+}
 COMPARISONS = {
-    "equal": lambda a, b: a == b, "not_equal": lambda a, b: a != b, "less": lambda a, b: a < b,
-    "less_equal": lambda a, b: a <= b, "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "greater": lambda a, b: a > b,
+    "greater_equal": lambda a, b: a >= b,
     "floor_divide": lambda a, b: a // b,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -108,7 +296,13 @@ def test_operators_with_tensors_arrays_and_numbers(name):
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_comparisons_give_plain_arrays(name):
     f = COMPARISONS[name]
-    for a, b in ((sg.tensor(X), Y), (Y, sg.tensor(X)), (sg.tensor(X), sg.tensor(Y)), (sg.tensor(X), 1.0), (1, sg.tensor(X))):
+    for a, b in (
+        (sg.tensor(X), Y),
+        (Y, sg.tensor(X)),
+        (sg.tensor(X), sg.tensor(Y)),
+        (sg.tensor(X), 1.0),
+        (1, sg.tensor(X)),
+    ):
         y = f(a, b)
         assert type(y) is np.ndarray
         raw = [v.numpy() if isinstance(v, sg.Tensor) else v for v in (a, b)]
@@ -137,52 +331,3 @@ def test_a_tensor_is_a_number_when_it_has_one_entry():
 def test_a_tensor_says_what_it_is():
     assert repr(sg.tensor([1.0, 2.5])) == "tensor([1. , 2.5], float32)"
     assert len({sg.tensor(1.0), sg.tensor(1.0)}) == 2  # tensors are told apart by identity
-
-
-ERRORS = [
-    (lambda x: ops.expand_dims(x, 5), ValueError, "axis 5 is out of bounds"),
-    (lambda x: ops.squeeze(x, 0), ValueError, "axis 0 has length 2, not 1"),
-    (lambda x: ops.take(x, 0, axis=2), ValueError, "out of bounds"),
-    (lambda x: ops.transpose(x, (0, 3)), ValueError, "out of bounds"),
-    (lambda x: ops.split(x, 2, axis=1), ValueError, "3 does not divide into 2 equal parts"),
-    (lambda x: ops.pad(x, 1, mode="mirror"), ValueError, "mode 'mirror' is not one of"),
-    (lambda x: ops.repeat(x, [1, 2, 3], axis=0), ValueError, "3 numbers for 2 entries"),
-    (lambda x: ops.matmul(x, 2.0 * x[0, 0]), ValueError, "at least one axis"),
-    (lambda x: ops.matmul(x, x), ValueError, "(mismatch|not aligned|align)"),
-    (lambda x: ops.einsum("ij,jk->ik", x), ValueError, "names 2 operands, 1 given"),
-    (lambda x: ops.einsum("ijk->i", x), ValueError, "does not fit an operand of shape"),
-    (lambda x: ops.einsum("ij->ii", x), ValueError, "repeats a letter"),
-    (lambda x: ops.einsum("ij->k", x), ValueError, "names one of no operand"),
-    (lambda x: ops.gradient(x[:1], axis=0), ValueError, "at least 2 points"),
-    (lambda x: ops.gradient(x, 1.0, 2.0, 3.0), TypeError, "3 spacings for 2 axes"),
-    (lambda x: ops.clip(x), ValueError, "lower or an upper bound"),
-    (lambda x: ops.linalg.norm(x, ord=7), ValueError, "ord 7"),
-    (lambda x: ops.linalg.norm(ops.stack([x, x]), ord=1), ValueError, "name one or two axes"),
-    (lambda x: ops.linalg.svd(x, full_matrices=True), ValueError, "not unique"),
-    (lambda x: ops.avg_pool2d(ops.reshape(x, (1, 2, 3, 1)), 3), ValueError, "do not fit images"),
-    (lambda x: ops.conv2d(x, x), ValueError, None),
-    (lambda x: ops.conv2d(x.reshape(1, 2, 3, 1), ops.ones((1, 1, 2, 1), x.dtype)), ValueError, "do not fit a kernel"),
-    (lambda x: ops.conv2d(x.reshape(1, 2, 3, 1), ops.ones((3, 1, 1, 1), x.dtype)), ValueError, "larger than the padded"),
-    (lambda x: ops.conv2d(x.reshape(1, 2, 3, 1), ops.ones((1, 1, 1, 1), x.dtype), padding="full"), ValueError, "'full'"),
-    (lambda x: ops.conv2d_transpose(x.reshape(1, 2, 3, 1), ops.ones((1, 1, 1, 2), x.dtype)), ValueError, "do not fit"),
-    (lambda x: ops.conv2d_transpose(x.reshape(1, 2, 3, 1), ops.ones((1, 1, 1, 1), x.dtype), output_padding=1),
-     ValueError, "output_padding"),
-    (lambda x: functional.group_norm(x, 2), ValueError, "3 channels do not divide into 2 groups"),
-    (lambda x: x[sg.tensor(1.0)], TypeError, "a tensor is no index"),
-    (lambda x: x[5], IndexError, "out of bounds"),
-    (lambda x: ops.exp(), TypeError, "1 array arguments, got 0"),
-    (lambda x: ops.add(x), TypeError, "2 array arguments, got 1"),
-    (lambda x: ops.add(x, [1.0, 2.0, 3.0]), TypeError, "operand of type list"),
-    (lambda x: ops.add(x, None), TypeError, "operand of type NoneType"),
-    (lambda x: ops.add(x, np.ma.array([1.0, 2.0, 3.0])), TypeError, "operand of type MaskedArray"),
-    (lambda x: np.exp(x), TypeError, "does not support ufuncs"),
-    (lambda x: np.asarray(x), TypeError, "loses its gradient"),
-    (lambda x: np.sum(np.array(x)), TypeError, "loses its gradient"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("number", range(len(ERRORS)))
-def test_errors_say_what_is_wrong(number):
-    call, kind, message = ERRORS[number]
-    with pytest.raises(kind, match=message):
-        call(sg.tensor(X))
