@@ -45,7 +45,8 @@ class Module:
         """The same module with plain arrays for parameters: it computes, and records no tape.
 
         arrays: by parameter name (an optimiser's average, say); by default the module's own values, read
-        only, which follow the module as it is trained.  Raises KeyError if a name is missing.
+        only, which follow the module as it is trained (but not into the buffer of a `Flat` made afterwards).
+        Raises KeyError if a name is missing.
         """
         named = {id(x): name for name, x in self.named_parameters()}
         return _map(self, "", lambda _, x: x.array if arrays is None else arrays[named[id(x)]])
