@@ -34,8 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line.  Returns the exit code."""
     from scratchgen.recipes import RecipeError
-    from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError
+    from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError, machine
 
+    machine.prepare()
     try:
         commands.main(arguments, prog_name="scratchgen", standalone_mode=False)
         return 0

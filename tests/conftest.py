@@ -7,10 +7,12 @@ HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadl
 
 import os
 
-import pytest
-from hypothesis import HealthCheck, settings
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded; the workers are the parallelism
 
-from scratchgen.backend import get
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from scratchgen.backend import get  # noqa: E402
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=SLOW)

@@ -19,6 +19,7 @@ from scratchgen.recipes import ddpm_pictures
 from scratchgen.recipes.judge import judge
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
+from scratchgen.train.machine import side_by_side
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
 
@@ -179,9 +180,11 @@ def chain(
     steps, eta: DDIM's; both None: DDPM's Algorithm 2.
     """
     T = model.config.T
-    images, frames = [], []
     pieces = range(0, xT.shape[0], CHUNK)
-    for start, child in zip(pieces, rng.spawn(len(pieces)), strict=True):
+    every = max(1, (steps or T) // FRAMES)
+
+    def one(task: tuple[int, Generator]) -> tuple[np.ndarray, list[np.ndarray]]:
+        start, child = task
         part = xT[start : start + CHUNK]
         walk: Iterator[Any]
         if steps is None and eta is None:
@@ -189,15 +192,15 @@ def chain(
         else:
             s, h = steps or T, 0.0 if eta is None else eta
             name, walk = f"DDIM, {s} steps, η = {h}", ddim.denoise(model, part.shape[0], child, s, h, part)
-        every = max(1, (steps or T) // FRAMES)
-        if film and start == 0:
-            frames.append(on_host(part[:film]))
+        frames = [on_host(part[:film])] if film and start == 0 else []
         for k, x in enumerate(walk, start=1):
             bar.advance(1, name)
-            if film and start == 0 and (k % every == 0 or k == (steps or T)):
+            if frames and (k % every == 0 or k == (steps or T)):
                 frames.append(on_host(x[:film]))
-        images.append(on_host(x))
-    return np.concatenate(images), np.array(frames)
+        return on_host(x), frames
+
+    done = side_by_side(one, zip(pieces, rng.spawn(len(pieces)), strict=True))
+    return np.concatenate([images for images, _ in done]), np.array(done[0][1])
 
 
 def _row(row: Row) -> dict[str, Any]:

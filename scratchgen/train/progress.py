@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -26,6 +27,7 @@ class Bar:
                  console: Console | None = None) -> None:
         self.name, self.total, self.start, self.step, self.silent = name, total, start, start, silent
         self.unit = unit
+        self._lock = threading.Lock()
         self.console = console or Console(file=sys.stderr, quiet=silent)
         self._bar = self._make_bar() if self.console.is_terminal and not silent else None
         self._began = self._drawn = time.monotonic()
@@ -71,8 +73,9 @@ class Bar:
             self._drawn, self._drawn_step = now, step
 
     def advance(self, n: int, text: str) -> None:
-        """n more are done, of what `text` names."""
-        self.update(self.step + n, lambda: text)
+        """n more are done, of what `text` names; several threads may say so."""
+        with self._lock:
+            self.update(self.step + n, lambda: text)
 
     def _rate(self, now: float) -> float:
         return (self.step - self.start) / max(now - self._began, 1e-9)
