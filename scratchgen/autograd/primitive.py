@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,40 +48,38 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.__name__}>"
 
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method of Tensor: the tensor is the first argument."""
+        return self if instance is None else MethodType(self, instance)
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         kinds = tuple(map(type, args))
         plan = self._plans.get(kinds) or self._plan(kinds, args)
-        tracked, xp = plan.tracked, plan.owner
-        if not tracked:
-            raw: Any = args
-            if xp is None:  # nothing but numbers
-                xp = active()
-                raw = [xp.asarray(a, float32) for a in args[: plan.arity]] + list(args[plan.arity :])
-            value = self.forward(xp, *raw, **options)
-            if value.dtype is float64 and not self.casts:
-                self._check_precision(raw[: plan.arity])
-            return value
-        raw = list(args)
-        for i in tracked:
-            a = raw[i] = args[i].value
-            owner = _by_type[type(a)]
+        raw, parents, xp = list(args), [], plan.owner
+        for i in plan.tracked:
+            x = args[i]
+            value = raw[i] = x.value
+            parents.append(x.node)
+            owner = _by_type[type(value)]
             if owner is not xp:
                 if xp is not None:
                     backend_of(*map(value_of, args[: plan.arity]), operation=self.__name__)  # raises
                 xp = owner
-        assert xp is not None
+        if xp is None:  # nothing but numbers
+            xp = active()
+            raw[: plan.arity] = [xp.asarray(a, float32) for a in args[: plan.arity]]
         value = self.forward(xp, *raw, **options)
         if value.dtype is float64 and not self.casts:
             self._check_precision(raw[: plan.arity])
+        if not parents:
+            return value
         for i in plan.nodes:
             raw[i] = args[i].node
         for i in plan.specs:
             raw[i] = Spec(raw[i])
         for i in plan.copies:
             raw[i] = xp.saved(raw[i])
-        parents = tuple([args[i].node for i in tracked])
-        output = value if plan.keeps_output else None
-        return Tensor(value, Node(value, plan, parents, raw, output, options))
+        return Tensor(value, Node(value, plan, parents, raw, value if plan.keeps_output else None, options))
 
     def _plan(self, kinds: tuple[type, ...], args: tuple[Any, ...]) -> Plan:
         arity = len(kinds) if self.variadic else self.arity

@@ -13,6 +13,7 @@ will runs through the same lines on tensors and can be differentiated to any ord
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class Node(Spec):
     __slots__ = ("inputs", "options", "order", "output", "parents", "plan")
 
     def __init__(
-        self, value: Array, plan: Plan | None = None, parents: tuple[Node, ...] = (), inputs: Any = (),
+        self, value: Array, plan: Plan | None = None, parents: Sequence[Node] = (), inputs: Any = (),
         output: Any = None, options: Any = None,
     ) -> None:  # fmt: skip
         self.shape = value.shape

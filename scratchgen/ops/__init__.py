@@ -48,13 +48,13 @@ _BINARY = {
     "matmul": products.matmul, "floordiv": choice.floor_divide,
 }  # fmt: skip
 for _name, _function in _BINARY.items():
-    setattr(Tensor, f"__{_name}__", lambda self, other, _f=_function: _f(self, other))
+    setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", _reflected(_function))
 for _name, _function in {
     "eq": choice.equal, "ne": choice.not_equal, "lt": choice.less, "le": choice.less_equal,
     "gt": choice.greater, "ge": choice.greater_equal,
 }.items():  # fmt: skip
-    setattr(Tensor, f"__{_name}__", lambda self, other, _f=_function: _f(self, other))
+    setattr(Tensor, f"__{_name}__", _function)
 _METHODS: dict[str, Any] = {
     "__neg__": elementwise.negative, "__pos__": elementwise.positive, "__abs__": elementwise.absolute,
     "__getitem__": index.getitem, "astype": elementwise.astype, "clip": choice.clip, "ravel": shape.ravel,
@@ -65,7 +65,7 @@ _METHODS: dict[str, Any] = {
     "diagonal": products.diagonal, "repeat": shape.repeat,
 }  # fmt: skip
 for _name, _function in _METHODS.items():
-    setattr(Tensor, _name, lambda self, *args, _f=_function, **kwargs: _f(self, *args, **kwargs))
+    setattr(Tensor, _name, _function)
 
 
 def _reshape_method(self: Tensor, *shape_: Any) -> Any:
