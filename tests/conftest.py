@@ -9,10 +9,10 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded; the workers are the parallelism
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
-from scratchgen.backend import get  # noqa: E402
+from scratchgen.backend import get
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=SLOW)

@@ -101,6 +101,6 @@ def denoise(
     model: DDPM, n: int, rng: Generator, S: int, eta: float | str = 0.0, xT: Any = None
 ) -> Iterator[Any]:
     """n images of a trained DDPM in S steps, one x at a time."""
-    xT = rng.standard_normal((n, *model.config.shape)) if xT is None else xT
+    xT = model.prior(n, rng) if xT is None else xT
     noise = lambda shape: rng.standard_normal(shape, xT.dtype)  # noqa: E731
     return sample(model.frozen().eps_theta, model.schedule, xT, S, eta, noise, model.config.clip)

@@ -102,10 +102,14 @@ class DDPM(System):
         weight = bound.simple_weight(self.schedule, self.var)
         return Loss(mse * pick(weight, t, mse).astype(mse.dtype), mse)
 
+    def prior(self, n: int, rng: Generator) -> Any:
+        """x_T ~ N(0, I) for n images, in the network's precision."""
+        return rng.standard_normal((n, *self.config.shape), self.net.first.w.dtype)
+
     def denoise(self, n: int, rng: Generator, xT: Any = None) -> Iterator[Any]:
         """x_{T−1}, …, x_0 by Algorithm 2, for n images; xT: the noise to start from, drawn if absent."""
         frozen = self.frozen()
-        xT = rng.standard_normal((n, *self.config.shape)) if xT is None else xT
+        xT = self.prior(n, rng) if xT is None else xT
         noise = lambda shape: rng.standard_normal(shape, xT.dtype)  # noqa: E731
         return sample(frozen.eps_theta, self.schedule, xT, self.var, noise, self.config.clip)
 
@@ -116,7 +120,10 @@ class DDPM(System):
         return last
 
     def elbo(self, x0: Any, rng: Generator) -> bound.Bound:
-        """The bound on log p(x_0) in nats, all its terms, one noise per term: T network calls."""
+        """The bound on log p(x_0) in nats, all its terms, one noise per term: T network calls.
+
+        It is the bound of the process without clipping: a clipped mean is not Gaussian noise away from ε_θ's.
+        """
         net = self.frozen()
         schedule, var, T = self.schedule, self.var, self.config.T
         transitions = []
