@@ -10,7 +10,7 @@ from typing import Any
 
 from scratchgen.autograd.primitive import broadcast_to as _broadcast_to
 from scratchgen.autograd.tensor import Tensor
-from scratchgen.ops import choice, conv, elementwise, index, linalg, products, reduce, shape
+from scratchgen.ops import choice, conv, elementwise, index, linalg, products, reduce, shape, special
 from scratchgen.ops.choice import *  # noqa: F403
 from scratchgen.ops.conv import *  # noqa: F403
 from scratchgen.ops.elementwise import *  # noqa: F403
@@ -18,10 +18,11 @@ from scratchgen.ops.index import *  # noqa: F403
 from scratchgen.ops.products import *  # noqa: F403
 from scratchgen.ops.reduce import *  # noqa: F403
 from scratchgen.ops.shape import *  # noqa: F403
+from scratchgen.ops.special import *  # noqa: F403
 
 __all__ = ["broadcast_to", "linalg"]
 __all__ += choice.__all__ + conv.__all__ + elementwise.__all__ + index.__all__
-__all__ += products.__all__ + reduce.__all__ + shape.__all__
+__all__ += products.__all__ + reduce.__all__ + shape.__all__ + special.__all__
 
 
 def broadcast_to(x, shape):
