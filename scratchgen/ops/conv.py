@@ -16,7 +16,7 @@ from scratchgen.autograd.primitive import primitive
 from scratchgen.ops.index import getitem
 from scratchgen.ops.reduce import max as _max
 from scratchgen.ops.reduce import mean as _mean
-from scratchgen.ops.shape import pad
+from scratchgen.ops.shape import framed, pad
 
 Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
@@ -65,7 +65,7 @@ def _conv_adjoint_x(xp, h, w, /, shape, stride):
     if stride == 1 and h.shape[1] + kh - 1 == shape[1] and h.shape[2] + kw - 1 == shape[2]:
         # every pixel's own window of h meets the kernel turned by 180°: again one product over windows
         turned = xp.swapaxes(w[::-1, ::-1], 2, 3)
-        return _correlate(xp, xp.pad(h, ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))), turned, 1)
+        return _correlate(xp, framed(xp, h, ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))), turned, 1)
     windows = xp.matmul(h.reshape(-1, o), w.reshape(-1, o).T)
     return _add_windows(xp, windows.reshape(*h.shape[:3], kh, kw, c), shape, stride)
 

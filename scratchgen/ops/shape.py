@@ -273,7 +273,15 @@ def _unpad_index(widths, shape):
 
 @primitive(lambda g, _y, _x, widths, value: getitem(g, _unpad_index(widths, _x.shape)))
 def _pad(xp, x, /, widths, value):
-    return xp.pad(x, widths, constant_values=value)
+    return framed(xp, x, widths, value)
+
+
+def framed(xp: Any, x: Any, widths: Any, value: float = 0.0) -> Any:
+    """A raw array inside a frame of a constant; the library's own `pad` takes several times as long."""
+    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, widths, strict=True))
+    out = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
+    out[_unpad_index(widths, x.shape)] = x
+    return out
 
 
 PAD_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")

@@ -68,6 +68,20 @@ def group_standardise(x, groups, tiny):
     return layers.group_norm(x, groups, np.ones(c), np.zeros(c), tiny)
 
 
+def group_standardise_adjoint(g, x, groups, tiny):
+    """Jᵀg for each image and group, J = (I − 11ᵀ/n − yyᵀ/n)/√(σ² + tiny) written out as a matrix."""
+    b, _, c = x.shape
+    out = np.empty_like(x)
+    for i, j in np.ndindex(b, groups):
+        part = np.s_[i, :, j * c // groups : (j + 1) * c // groups]
+        v = x[part].ravel()
+        scale = np.sqrt(v.var() + tiny)
+        y = (v - v.mean()) / scale
+        jacobian = (np.eye(v.size) - 1 / v.size - np.outer(y, y) / v.size) / scale
+        out[part] = (jacobian.T @ g[part].ravel()).reshape(x[part].shape)
+    return out
+
+
 def visible(rng, shape):
     """A mask under which every query sees the first key at least."""
     return (rng.random(shape) < 0.5) | (np.arange(shape[1]) == 0)
@@ -100,6 +114,8 @@ FUNCTIONAL = [
     elementwise("functional.leaky_relu", lambda x, slope=0.2: np.where(x > 0, x, slope * x), away,
                 variants=({}, {"slope": 0.01})),
     elementwise("functional.silu", lambda x: x * special.expit(x), normal, exponential=True, saturates=True),
+    elementwise("functional.silu_slope", lambda x: special.expit(x) * (1 + x * special.expit(-x)), normal,
+                exponential=True, saturates=True),
     elementwise("functional.gelu", lambda x: x * special.ndtr(x), normal, analytic=True,
                 exponential=True, saturates=True),
     elementwise("functional.softplus", lambda x: np.logaddexp(0, x), normal, exponential=True, saturates=True),
@@ -118,6 +134,9 @@ FUNCTIONAL = [
     Row("functional.group_standardise", group_standardise, (normal,), (((2, 3, 4),),),
         ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
         function=lambda x, groups, tiny: functional.group_standardise(x, groups, tiny)),
+    Row("functional.group_standardise_adjoint", group_standardise_adjoint, (normal, normal), (((2, 3, 4), (2, 3, 4)),),
+        ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
+        function=lambda g, x, groups, tiny: functional.group_standardise_adjoint(g, x, groups, tiny)),
     Row("functional.layer_norm", layers.layer_norm, (normal, normal, normal),
         (((2, 4), (4,), (4,)), ((2, 3, 4), (4,), (4,))), analytic=True),
     Row("functional.layer_norm", lambda x: layers.layer_norm(x, np.ones(4), np.zeros(4)), (normal,), (((2, 4),),),
