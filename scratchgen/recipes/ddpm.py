@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.backend import active
-from scratchgen.data import Dataset
+from scratchgen.data import Dataset, dequantise, quantise
 from scratchgen.metrics import Reference, Row, nearest, table
 from scratchgen.models.diffusion import DDPM, DDPMConfig, ddim
 from scratchgen.models.diffusion.ddim import SIGMA_HAT
@@ -200,7 +200,13 @@ def chain(
         return on_host(x), frames
 
     done = side_by_side(one, zip(pieces, rng.spawn(len(pieces)), strict=True))
-    return np.concatenate([images for images, _ in done]), np.array(done[0][1])
+    images = np.concatenate([images for images, _ in done])
+    return _rounded(images, model.config.levels), np.array(done[0][1])
+
+
+def _rounded(images: np.ndarray, levels: int | None) -> np.ndarray:
+    """Samples as images of the data's kind: at the nearest of its grey levels, as a file would hold them."""
+    return images if levels is None else dequantise(quantise(images, levels), levels)
 
 
 def _row(row: Row) -> dict[str, Any]:
