@@ -1,4 +1,4 @@
-# make demo   train a DDPM on handwritten digits, leave pictures and a page in runs/demo
+# make demo   train a DDPM on handwritten digits, leave pictures and a page in runs/demo; goes on if it was stopped
 # make test   the whole test suite
 # Both make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
 
@@ -18,7 +18,7 @@ $(READY): setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/scratchgen train ddpm --out runs/demo --overwrite
+	$(BIN)/scratchgen train ddpm --out runs/demo $$(test ! -f runs/demo/config.json || echo --resume)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not long'

@@ -153,7 +153,10 @@ def train(
             folder_.write_config(dataclasses.replace(folder_.config, train=config))
     else:
         examples = data.load(dataset or recipe.dataset, folder)
-        settings = dataclasses.replace(recipe.train, **given)
+        try:
+            settings = dataclasses.replace(recipe.train, **given)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         settings = dataclasses.replace(settings, log_every=min(settings.log_every, settings.steps))
         if settings.batch_size > len(examples.train):
             raise click.UsageError(f"--batch-size {settings.batch_size}: there are {len(examples.train)} examples")

@@ -18,6 +18,7 @@ class TrainConfig:
 
     steps            turns of the loop; in each, every player takes its own number of minibatches
     batch_size       examples in a minibatch
+    shards           parts of it that are worked on side by side, one core each; part of the run's numbers
     lr               the largest learning rate
     warmup           steps over which the rate rises linearly to `lr`
     final_lr         the fraction of `lr` that cosine decay ends at; 1 keeps the rate constant
@@ -34,6 +35,7 @@ class TrainConfig:
 
     steps: int = 1000
     batch_size: int = 64
+    shards: int = 1
     lr: float = 1e-3
     warmup: int = 0
     final_lr: float = 1.0
@@ -50,8 +52,9 @@ class TrainConfig:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every", "log_every"):
+        for name in ("steps", "batch_size", "shards", "checkpoint_every", "log_every"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+        _require(self.batch_size % self.shards == 0, f"{self.batch_size} examples make no {self.shards} equal shards")
         for name in ("warmup", "weight_decay", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative: {getattr(self, name)}")
         for name in ("beta1", "beta2", "momentum", "ema_decay"):

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from scratchgen import ops, optim
-from scratchgen.autograd import gradients
+from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import active
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
 from scratchgen.train.config import TrainConfig, learning_rate
+from scratchgen.train.machine import side_by_side
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 from scratchgen.train.run import RunError, RunFolder
@@ -112,9 +113,7 @@ def take_turn(state: State, source: Source) -> None:
 def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
     """One minibatch of one player."""
     with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
-        terms = player.loss(batch, state.rng)
-        player.check_terms(terms, batch)
-        gradient = player.flat.gather(gradients(ops.mean(terms.loss), player.tensors))
+        terms, gradient = descent(player, batch, state)
         norm = optim.clip_by_norm(gradient, player.max_norm)
         player.note(terms, norm)
         if state.on_host:
@@ -122,6 +121,36 @@ def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
         player.optimiser.step(gradient, lr=rate)
         if player.ema is not None:
             player.ema.update()
+
+
+def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
+    """The loss's terms (B,) and ∂L/∂θ on the flat buffer: the mean over shards, each with noise of its own."""
+    shards = state.config.shards
+    streams = [state.rng] if shards == 1 else state.rng.spawn(shards)
+
+    def one(shard: tuple[Any, Any]) -> tuple[Any, Any]:
+        part, rng = shard
+        terms = player.loss(part, rng)
+        player.check_terms(terms, part)
+        gradient = player.flat.gather(gradients(ops.mean(terms.loss), player.tensors))
+        return type(terms)(*map(stop_gradient, terms)), gradient
+
+    found = side_by_side(one, zip(_split(batch, shards), streams, strict=True))
+    terms = [ops.concatenate(column) for column in zip(*(terms for terms, _ in found), strict=True)]
+    gradient = found[0][1]
+    for _, other in found[1:]:
+        gradient += other
+    if shards > 1:
+        gradient /= shards
+    return type(found[0][0])(*terms), gradient
+
+
+def _split(batch: Any, shards: int) -> list[Any]:
+    """A minibatch in equal parts, whether it is an array or a tuple of arrays."""
+    if isinstance(batch, tuple):
+        return list(zip(*(_split(array, shards) for array in batch), strict=True))
+    size = len(batch) // shards
+    return [batch[i * size : (i + 1) * size] for i in range(shards)]
 
 
 class Source:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import cache
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -48,9 +49,14 @@ def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
 
     f must not depend on the order.  On a GPU one after the other: the device is parallel already.
     """
-    if active().name == "cupy" or cores() == 1:
-        return [f(item) for item in items]
     items = list(items)
+    if len(items) == 1 or active().name == "cupy" or cores() == 1:
+        return [f(item) for item in items]
     contexts = [copy_context() for _ in items]  # each task sees the caller's active backend
-    with ThreadPoolExecutor(min(cores(), 8)) as pool:
-        return list(pool.map(lambda context, item: context.run(f, item), contexts, items))
+    return list(_pool().map(lambda context, item: context.run(f, item), contexts, items))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process: a new thread would begin with memory of its own."""
+    return ThreadPoolExecutor(min(cores(), 8))

@@ -50,6 +50,7 @@ def test_options_out_of_range(fails, tmp_path):
     assert "--steps" in fails("train", "ddpm", "--steps", "0", "--out", tmp_path / "a")
     assert "--steps" in fails("train", "ddpm", "--steps", "many", "--out", tmp_path / "a")
     assert "--batch-size" in fails("train", "ddpm", "--batch-size", "2000", "--out", tmp_path / "a")
+    assert "2 equal shards" in fails("train", "ddpm", "--batch-size", "5", "--out", tmp_path / "a")
     assert "--lr" in fails("train", "ddpm", "--lr", "-1", "--out", tmp_path / "a")
     assert "--backend" in fails("train", "ddpm", "--backend", "torch", "--out", tmp_path / "a")
     assert "no such option" in fails("train", "ddpm", "--stepz", "3").lower()
@@ -103,7 +104,7 @@ def test_a_config_of_a_system_that_does_not_exist(fails, run):
 
 
 def test_sampling_options(fails, run, tmp_path):
-    assert "between 1 and T = 200" in fails("sample", run, "--steps", "201")
+    assert "between 1 and T = 120" in fails("sample", run, "--steps", "121")
     assert "neither a number nor sigma_hat" in fails("sample", run, "--eta", "much")
     assert "between 0 and 1" in fails("sample", run, "--eta", "1.5")
     assert ".png or .npy" in fails("sample", run, "--out", tmp_path / "a.jpg")

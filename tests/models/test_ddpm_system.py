@@ -330,6 +330,6 @@ def test_a_wrong_setting_is_told(settings, says):
 
 def test_the_default_configuration_is_consistent():
     model = DDPM(DDPMConfig(), rng=Generator(0))
-    assert model.schedule.T == 200
-    close(model.var[2:], [bound.beta_tilde(model.schedule.at(t, np.zeros(1))) for t in range(2, 201)])
+    assert model.schedule.T == 120
+    close(model.var[2:], [bound.beta_tilde(model.schedule.at(t, np.zeros(1))) for t in range(2, 121)])
     assert 2e5 < model.size() < 2e6

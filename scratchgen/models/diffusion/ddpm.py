@@ -37,7 +37,7 @@ class DDPMConfig:
     for (2).  clip: samplers keep the predicted clean image in [−1, 1].  levels: grey levels of the data.
     """
 
-    T: int = 200
+    T: int = 120
     schedule: str = "cosine"
     sigma: str = "beta_tilde"
     weighted: bool = False
