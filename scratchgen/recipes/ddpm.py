@@ -85,7 +85,7 @@ class DDPMRecipe(Recipe):
         plan += [(f"DDIM η=0, {s}", s, 0.0) for s in steps_of(T)]
         columns = [s for s in (10, 20, 50, 100) if s < T] + [T]
         grid = [(s, eta) for eta in ETAS for s in columns] if thorough else []
-        total = _work(2 * n, T) + sum(_work(n, s) for _, s, _ in plan[1:]) + sum(_work(n, s) for s, _ in grid)
+        total = _work(2 * n, T) + sum(_work(n, s or T) for _, s, _ in plan[1:]) + sum(_work(n, s) for s, _ in grid)
         results, samples = Results(), {}
         with Bar("evaluation", total + T, unit="calls") as bar:
             for name, s, eta in plan:
