@@ -7,9 +7,11 @@ stopped by SIGINT or SIGTERM, after saving.
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import sys
 from collections.abc import Callable
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ import numpy as np
 from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
 from scratchgen.data import DataError
-from scratchgen.random import Generator
 from scratchgen.version import VERSION
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -42,6 +43,9 @@ def run(arguments: list[str] | None = None) -> int:
         return 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         return _fail(error.format_message())
     except (BackendError, DataError, RunError, CheckpointError, RecipeError) as error:
@@ -54,7 +58,7 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo(f"scratchgen: stopped after step {stop.step}, saved; --resume goes on from there", err=True)
         return stop.code
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; what was trained is saved", 130)
+        return _fail("interrupted", 130)
 
 
 def _fail(message: str, code: int = 2) -> int:
@@ -132,66 +136,88 @@ def train(
     """Train the system ID, judge it and draw its page.
 
     Everything goes into one run folder: config.json, metrics.csv, the checkpoint, pictures/, index.html.
-    Ctrl-C finishes the step and saves; --resume goes on from the last checkpoint as if nothing had happened,
-    and with a larger --steps it trains on.  The same seed gives the same run, bit for bit.
+    Ctrl-C finishes the step and saves; --resume goes on from the last checkpoint as if nothing had happened.
+    The same seed gives the same run, bit for bit.  With a larger --steps, --resume trains on; the learning
+    rate's decay is then stretched over all of them.
     """
     from scratchgen.recipes import find
-    from scratchgen.train import RunConfig, RunFolder, as_json, from_json
+    from scratchgen.train import RunConfig, RunFolder, as_json
     from scratchgen.train import train as fit
 
     recipe = find(id)
-    xp = use(backend) if backend else active()
     out = out or Path("runs") / recipe.id
     wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed}
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
-        folder_ = RunFolder.open(out)
-        _check_resume(folder_, recipe.id, given, dataset)
-        examples = data.load(folder_.config.dataset, folder_.config.data_folder)
-        if steps is not None and steps != folder_.config.train.steps:
-            config = dataclasses.replace(folder_.config.train, steps=steps)
-            folder_.write_config(dataclasses.replace(folder_.config, train=config))
+        run = RunFolder.open(out)
+        _check_resume(run, recipe.id, given, dataset, folder)
+        xp = _choose(backend, run)
+        examples = data.load(run.config.dataset, run.config.data_folder)
+        if steps is not None:
+            _extend(run, steps)
     else:
+        xp = use(backend) if backend else active()
         examples = data.load(dataset or recipe.dataset, folder)
-        try:
-            settings = dataclasses.replace(recipe.train, **given)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        settings = dataclasses.replace(settings, log_every=min(settings.log_every, settings.steps))
-        if settings.batch_size > len(examples.train):
-            raise click.UsageError(f"--batch-size {settings.batch_size}: there are {len(examples.train)} examples")
-        model = as_json(recipe.configure(examples))
+        settings = _settings(recipe.train, given, len(examples.train))
         where = str(Path(folder).resolve()) if folder else None
-        folder_ = RunFolder.create(
-            out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name)
-        )
-    system = recipe.build(
-        from_json(recipe.config_type, folder_.config.model), Generator(folder_.config.train.seed)
-    )
+        model = as_json(recipe.configure(examples))
+        run = RunFolder.create(out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name))
+    system = recipe.restore(run)
     click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}")
-    fit(system, examples.train, folder_.config.train, folder_, name=recipe.id)
+    fit(system, examples.train, run.config.train, run, name=recipe.id)
     if not no_report:
-        _evaluate(folder_, thorough=False)
-        _report(folder_)
+        _judge(recipe.load(run), thorough=False)
 
 
-def _check_resume(folder: Any, id: str, given: dict[str, Any], dataset: str | None) -> None:
-    config = folder.config
+def _settings(train: Any, given: dict[str, Any], examples: int) -> Any:
+    """The recipe's training settings with what the user gave.  Raises UsageError for what makes no sense."""
+    if given.get("batch_size", 1) > examples:
+        raise click.UsageError(f"--batch-size {given['batch_size']}: there are {examples} examples")
+    size = given.get("batch_size", min(train.batch_size, examples))
+    settings = dataclasses.replace(train, **{**given, "batch_size": size, "shards": gcd(train.shards, size)})
+    return dataclasses.replace(settings, log_every=min(settings.log_every, settings.steps))
+
+
+def _choose(backend: str | None, run: Any) -> Any:
+    """The backend asked for, or the one of the run.  Says so where a run changes its backend."""
+    if backend and backend != run.config.backend:
+        click.echo(f"scratchgen: {run.path} was made on {run.config.backend}; numbers will differ a little", err=True)
+    return use(backend or run.config.backend)
+
+
+def _extend(run: Any, steps: int) -> None:
+    """Change the number of steps of a run, if it has not gone further already."""
+    from scratchgen.train import checkpoint
+
+    with run.lock():
+        done = checkpoint.load(run.checkpoint)[1]["step"] if run.checkpoint.exists() else 0
+        if steps < done:
+            raise click.UsageError(f"--steps {steps}: the run is at step {done} already")
+        if steps != run.config.train.steps:
+            settings = dataclasses.replace(run.config.train, steps=steps)
+            run.write_config(dataclasses.replace(run.config, train=settings))
+
+
+def _check_resume(run: Any, id: str, given: dict[str, Any], dataset: str | None, folder: str | None) -> None:
+    config = run.config
     if config.system != id:
-        raise click.UsageError(f"--resume: {folder.path} is a run of {config.system}, not of {id}")
+        raise click.UsageError(f"--resume: {run.path} is a run of {config.system}, not of {id}")
     for key, value in given.items():
         if key != "steps" and getattr(config.train, key) != value:
             option = "--" + key.replace("_", "-")
             raise click.UsageError(f"--resume: the run has {option} {getattr(config.train, key)}, not {value}")
     if dataset is not None and dataset != config.dataset:
         raise click.UsageError(f"--resume: the run's data are {config.dataset}, not {dataset}")
+    if folder is not None and str(Path(folder).resolve()) != config.data_folder:
+        theirs = config.data_folder or "the package"
+        raise click.UsageError(f"--resume: the run's data come from {theirs}, not {folder}")
 
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the noise.  [default: the run's]")
-@click.option("--steps", type=click.IntRange(min=1), help="Sampler's steps (ddpm: fewer than T makes it DDIM).")
+@click.option("--steps", type=click.IntRange(min=1), help="With --steps or --eta the sampler is DDIM; without, DDPM.")
 @click.option("--eta", help="DDIM's η: 0 … 1, or sigma_hat.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
               help="PNG or .npy file.  [default: RUN/pictures/drawn.png]")
@@ -204,19 +230,23 @@ def sample(
     A .png shows the images in a grid; a .npy holds the numbers, (n, H, W, C) in [-1, 1].
     """
     from scratchgen.recipes import pictures
+    from scratchgen.train.atomic import write_atomically
 
     trained = _load(run, backend)
-    out = out or trained.run.pictures / "drawn.png"
+    if out is None:
+        trained.run.pictures.mkdir(exist_ok=True)
+        out = trained.run.pictures / "drawn.png"
     if out.suffix not in (".png", ".npy"):
         raise click.UsageError(f"--out {out}: the name must end in .png or .npy")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}")
     options = {"steps": steps, "eta": _eta(eta)}
     options = {k: v for k, v in options.items() if v is not None}
-    images = trained.recipe.sample(trained, n, trained.rng(100, seed), **options)
+    images = trained.recipe.sample(trained, n, trained.rng(DRAWN, seed), **options)
     if out.suffix == ".npy":
-        with out.open("wb") as file:
-            np.save(file, images)
+        held = io.BytesIO()
+        np.save(held, images)
+        write_atomically(out, held.getvalue())
     else:
         columns = max(1, min(16, round(n**0.5)))
         fig = pictures.figure(6.0, 6.0 * (-(-n // columns)) / columns)
@@ -240,63 +270,68 @@ def _eta(text: str | None) -> float | str | None:
 @backend_option
 def evaluate(run: Path, thorough: bool, backend: str | None) -> None:
     """Judge the trained system in the folder RUN, beside floor and ceiling, and draw its page again."""
-    trained = _load(run, backend)
-    _evaluate(trained.run, thorough)
-    _report(trained.run)
+    _judge(_load(run, backend), thorough)
 
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
     """Draw the pictures and the page of the folder RUN again, from what `evaluate` found."""
-    from scratchgen.train import RunFolder
-
-    _report(RunFolder.open(run))
+    _report(_load(run, None))
 
 
-def _load(run: Path, backend: str | None) -> Any:
-    from scratchgen.recipes import find
-    from scratchgen.train import RunFolder
-
-    folder = RunFolder.open(run)
-    use(backend) if backend else active()
-    return find(folder.config.system).load(folder)
-
-
+DRAWN = 100  # the purpose of random numbers for `sample`
 RESULTS = "evaluation.safetensors"
 
 
-def _evaluate(folder: Any, thorough: bool) -> None:
+def _load(path: Path, backend: str | None) -> Any:
+    from scratchgen.recipes import find
+    from scratchgen.train import RunFolder
+
+    run = RunFolder.open(path)
+    use(backend or run.config.backend)
+    return find(run.config.system).load(run)
+
+
+def _judge(trained: Any, thorough: bool) -> None:
+    """Evaluate, say what was found, keep it, draw the page."""
     from rich.console import Console
     from rich.table import Table
 
-    from scratchgen.recipes import find
     from scratchgen.train import checkpoint
 
-    recipe = find(folder.config.system)
-    trained = recipe.load(folder)
-    results = recipe.evaluate(trained, thorough)
-    checkpoint.save(folder.path / RESULTS, results.arrays, {"step": trained.step, "numbers": results.numbers})
-    for shown in recipe.tables(results):
-        table = Table(title=shown.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for i, head in enumerate(shown.head):
-            table.add_column(head, justify="left" if i == 0 else "right")
-        for i, row in enumerate(shown.rows):
-            table.add_row(*row, style="dim" if i in shown.marked else None)
-        Console().print(table, "")
+    with trained.run.lock():
+        results = trained.recipe.evaluate(trained, thorough)
+        found = {"step": trained.step, "numbers": results.numbers}
+        checkpoint.save(trained.run.path / RESULTS, results.arrays, found)
+        for shown in trained.recipe.tables(trained, results):
+            table = Table(title=shown.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+            for i, head in enumerate(shown.head):
+                table.add_column(head, justify="left" if i == 0 else "right")
+            for i, row in enumerate(shown.rows):
+                table.add_row(*row, style="dim" if i in shown.marked else None)
+            Console().print(table, "")
+        _report(trained)
 
 
-def _report(folder: Any) -> None:
-    from scratchgen.recipes import RecipeError, Results, find
+def _report(trained: Any) -> None:
+    from scratchgen.recipes import RecipeError, Results
     from scratchgen.train import checkpoint
 
-    recipe = find(folder.config.system)
-    path = folder.path / RESULTS
+    path, again = trained.run.path / RESULTS, f"scratchgen evaluate {trained.run.path}"
     if not path.exists():
-        raise RecipeError(f"{folder.path}: has not been judged yet; scratchgen evaluate {folder.path} does that")
+        raise RecipeError(f"{trained.run.path}: has not been judged yet; {again} does that")
     arrays, meta = checkpoint.load(path)
-    recipe.report(recipe.load(folder), Results(arrays, meta["numbers"]))
-    click.echo(f"see {folder.index}")
+    if not {"step", "numbers"} <= meta.keys():
+        raise RecipeError(f"{path}: holds no evaluation; {again} makes one")
+    if meta["step"] != trained.step:
+        raise RecipeError(f"{path}: is of step {meta['step']}, the run is at {trained.step}; {again} judges it anew")
+    try:
+        with trained.run.lock():
+            trained.recipe.report(trained, Results(arrays, meta["numbers"]))
+    except KeyError as missing:
+        raise RecipeError(f"{path}: lacks {missing}; {again} makes it anew") from missing
+    click.echo(f"see {trained.run.index}")
 
 
 if __name__ == "__main__":

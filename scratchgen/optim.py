@@ -161,9 +161,10 @@ class Adam(SGD):
 
 
 class EMA:
-    """θ̄ ← d·θ̄ + (1−d)·θ after every step: the average that samplers use (Polyak & Juditsky 1992).
+    """θ̄ ← d·θ̄ + (1−d)·θ after every step: the average that samplers use (Ho et al. 2020, App. B).
 
-    d grows with the number of steps k, min(decay, (1 + k)/(10 + k)), so that early values are forgotten.
+    d grows with the number of steps k, min(decay, (1 + k)/(10 + k)), so that early values are
+    forgotten (the rule of TensorFlow's ExponentialMovingAverage).
     """
 
     def __init__(self, flat: Flat, decay: float = 0.999) -> None:

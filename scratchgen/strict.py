@@ -33,14 +33,14 @@ UFUNCS = _names(
     signbit conjugate matmul erf erfc expit logit gammaln digamma polygamma"""
 )
 FUNCTIONS = _names(
-    """sum prod mean var std max min amax amin argmax argmin all any cumsum cumprod count_nonzero dot einsum
+    """sum prod mean var std max min amax amin argmax argmin all any cumsum cumprod dot einsum
     tensordot outer inner kron trace diag diagonal tril triu reshape ravel transpose swapaxes moveaxis
     squeeze expand_dims repeat tile roll flip fliplr flipud rot90 pad concatenate stack where clip sort
     argsort partition take take_along_axis broadcast_to zeros_like ones_like empty_like full_like
     nan_to_num searchsorted ascontiguousarray atleast_1d atleast_2d round isclose allclose array_equal
     bincount unique nonzero real imag copyto"""
 )
-CREATION = _names("zeros ones empty full eye identity arange linspace tri broadcast_shapes")
+CREATION = _names("zeros ones empty full eye identity arange linspace tri")
 LINALG = _names("inv det slogdet solve cholesky eigh eigvalsh svd norm pinv qr")
 SEQUENCES = ("concatenate", "stack", "where")
 

@@ -21,3 +21,7 @@ def test_what_the_readme_links_to_is_there():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8"))
     missing = [link for link in links if not (README.parent / link).exists()]
     assert not missing
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README.read_text(encoding="utf-8")

@@ -148,7 +148,7 @@ class Tensor:
         raise TypeError("a tensor turned into an array loses its gradient: say t.numpy(), or t.array")
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return backend_of(self.value).asarray(self.value).__dlpack__(**kwargs)
+        return backend_of(self.value).asarray(self.value).copy().__dlpack__(**kwargs)  # theirs to write to
 
     def __dlpack_device__(self) -> Any:
         return backend_of(self.value).asarray(self.value).__dlpack_device__()

@@ -23,7 +23,9 @@ from scratchgen.random import Generator
 @dataclass(frozen=True)
 class UNetConfig:
     """channels: of the images.  base·multipliers: channels at each level, the image halved between levels.
-    blocks: residual blocks per level.  attention: levels with attention among pixels.
+    blocks: residual blocks per level.  attention: levels with attention among pixels, in so many `heads`.
+    groups: of channels that are normalised together.  time: width of the embedded time.
+    Raises ValueError for numbers that make no network.
     """
 
     channels: int = 1
@@ -34,6 +36,15 @@ class UNetConfig:
     heads: int = 2
     groups: int = 8
     time: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "base", "blocks", "heads", "groups", "time"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"UNetConfig: {name} must be at least 1, not {getattr(self, name)}")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError(f"UNetConfig: multipliers {self.multipliers} must be one or more positive numbers")
+        if not set(self.attention) <= set(range(len(self.multipliers))):
+            raise ValueError(f"UNetConfig: attention {self.attention} names a level that is not there")
 
 
 class ResBlock(Module):

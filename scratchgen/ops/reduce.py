@@ -198,7 +198,12 @@ argmax = _constant("argmax", "The place of the largest value, the first of sever
 argmin = _constant("argmin", "The place of the smallest value, the first of several.")
 any = _constant("any", "Whether some value is true.")
 all = _constant("all", "Whether every value is true.")
-count_nonzero = _constant("count_nonzero", "How many values are not 0.")
+
+
+def count_nonzero(x, axis=None, keepdims=False):
+    """How many values are not 0.  A plain array: constant between its jumps."""
+    x = value_of(x)
+    return backend_of(x, operation="count_nonzero").sum(x != 0, axis=axis, keepdims=keepdims)
 
 
 __all__ = [

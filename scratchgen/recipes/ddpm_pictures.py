@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scratchgen.recipes import pictures
-from scratchgen.train.report import Picture, metrics
+from scratchgen.train import metrics_log
+from scratchgen.train.report import Picture
 
 if TYPE_CHECKING:
     from scratchgen.recipes.recipe import Results, Trained
@@ -23,11 +24,10 @@ def draw(trained: Trained, results: Results) -> list[Picture]:
 
 
 def _loss(trained: Trained) -> Picture:
-    head, rows = metrics(trained.run)
-    if "mse" in head and not trained.system.config.weighted:  # the same number twice
-        drop = head.index("mse")
-        head, rows = [h for i, h in enumerate(head) if i != drop], [r[:drop] + r[drop + 1 :] for r in rows]
-    pictures.curves(trained.run.pictures / "loss.png", head, rows, "mean squared error of the noise")
+    log = metrics_log.read(trained.run.metrics)
+    if not trained.system.config.weighted:
+        log.pop("mse", None)  # the same number twice
+    pictures.curves(trained.run.pictures / "loss.png", log, "mean squared error of the noise")
     return Picture(
         "loss.png", "Loss", "How far the guess of the noise is off, per pixel, as training goes on. Thin: every "
         "logged step; thick: its running mean. It cannot reach 0: a noisy image does not say what its noise was.",

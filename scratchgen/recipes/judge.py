@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def judge(run_folder_path: str | Path, progress: bool = True, dataset: Dataset |
         raise DataError(f"{data.name}: a judge needs labelled images to learn from")
     config = ClassifierConfig(shape=data.shape, classes=int(data.train_labels.max()) + 1)
     classifier = Classifier(config, rng=Generator(TRAINING.seed))
-    origin = {"data": digest(data), "classifier": as_json(config), "train": as_json(TRAINING)}
+    training = replace(TRAINING, batch_size=min(TRAINING.batch_size, len(data.train)))
+    origin = {"data": digest(data), "classifier": as_json(config), "train": as_json(training)}
     path = folder / FILE
     if path.exists():
         try:
@@ -45,7 +47,7 @@ def judge(run_folder_path: str | Path, progress: bool = True, dataset: Dataset |
             return classifier
         except CheckpointError as error:
             log.warning("%s; the judge is trained anew", error)
-    train(classifier, (data.train, data.train_labels), TRAINING, name="judge", progress=progress)
+    train(classifier, (data.train, data.train_labels), training, name="judge", progress=progress)
     try:
         checkpoint.save(path, classifier.state_dict(), origin)
     except CheckpointError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import numpy as np
 
 from scratchgen.data import to_images
 from scratchgen.train.atomic import write_atomically
-
-os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files; no screen is asked for
 
 
 def figure(width: float, height: float) -> Any:
@@ -70,21 +67,22 @@ def film(frames: list[np.ndarray], path: Path, milliseconds: int = 70, hold: int
     write_atomically(path, file.getvalue())
 
 
-def curves(path: Path, head: list[str], rows: list[list[float]], ylabel: str) -> None:
-    """The columns of a log against its first, each with its running mean."""
-    table = np.array(rows, dtype=float).reshape(-1, max(len(head), 1))
+def curves(path: Path, log: dict[str, np.ndarray], ylabel: str) -> None:
+    """The columns of a log against its steps, each with its running mean."""
     fig = figure(7.2, 3.2)
     axes = fig.add_subplot()
-    for i, name in enumerate(head[1:], start=1):
-        (line,) = axes.plot(table[:, 0], table[:, i], lw=0.8, alpha=0.35)
-        window = max(1, len(table) // 25)
-        kernel = np.ones(window) / window
-        smooth = np.convolve(table[:, i], kernel, mode="valid")
-        axes.plot(table[window - 1 :, 0], smooth, color=line.get_color(), lw=1.8, label=name)
+    steps = log["step"]
+    for name, values in log.items():
+        if name == "step":
+            continue
+        (line,) = axes.plot(steps, values, lw=0.8, alpha=0.35)
+        window = max(1, len(steps) // 25)
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], smooth, color=line.get_color(), lw=1.8, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel(ylabel)
     axes.set_yscale("log")
     axes.grid(alpha=0.25)
-    if len(head) > 2:
+    if len(log) > 2:
         axes.legend(frameon=False)
     save(fig, path)

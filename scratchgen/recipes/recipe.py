@@ -73,7 +73,7 @@ class Recipe:
         """Judge the run.  thorough: also what takes minutes."""
         raise NotImplementedError
 
-    def tables(self, results: Results) -> list[Table]:
+    def tables(self, trained: Trained, results: Results) -> list[Table]:
         """The numbers as tables, each with its floor and ceiling."""
         raise NotImplementedError
 
@@ -90,15 +90,22 @@ class Recipe:
     def report(self, trained: Trained, results: Results) -> None:
         """Draw the pictures and write the page."""
         page = Page(
-            self.title, self.paper, self.equations, self.facts(trained, results), self.tables(results),
+            self.title, self.paper, self.equations, self.facts(trained, results), self.tables(trained, results),
             self.draw(trained, results),
         )  # fmt: skip
         write_page(trained.run, page)
 
+    def restore(self, run: RunFolder) -> System:
+        """The untrained system that the run's config describes.  Raises RecipeError if it describes none."""
+        try:
+            return self.build(from_json(self.config_type, run.config.model), Generator(run.config.train.seed))
+        except (ValueError, TypeError, ArithmeticError, IndexError) as error:
+            raise RecipeError(f"{run.path}/config.json: describes no {self.id}: {error}") from error
+
     def load(self, run: RunFolder) -> Trained:
         """The run's system with its averaged weights, on the active backend."""
         dataset = data.load(run.config.dataset, run.config.data_folder)
-        system = self.build(from_json(self.config_type, run.config.model), Generator(run.config.train.seed))
+        system = self.restore(run)
         step = load_weights(system, run.checkpoint)
         return Trained(run, self, dataset, system.frozen(), step, system.size())
 

@@ -47,7 +47,8 @@ def cores() -> int:
 def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
     """[f(item) for item in items], on the host's cores at once: NumPy leaves the interpreter while it computes.
 
-    f must not depend on the order.  On a GPU one after the other: the device is parallel already.
+    f must not depend on the order, nor call `side_by_side` itself: its tasks would wait for their own threads.
+    On a GPU one after the other: the device is parallel already.
     """
     items = list(items)
     if len(items) == 1 or active().name == "cupy" or cores() == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -48,21 +47,12 @@ class Page:
     pictures: Sequence[Picture]
 
 
-def metrics(run: RunFolder) -> tuple[list[str], list[list[float]]]:
-    """The log of a run: its column names and its rows of numbers.  A torn last line is left out."""
-    if not run.metrics.exists():
-        return [], []
-    with run.metrics.open(newline="") as file:
-        head, *rows = list(csv.reader(file)) or [[]]
-    return head, [[float(v) for v in row] for row in rows if len(row) == len(head)]
-
-
 def write_page(run: RunFolder, page: Page) -> None:
     """Write `index.html`, atomically."""
     source = resources.files("scratchgen.train").joinpath("report.html").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     config: dict[str, Any] = as_json(run.config)
-    html = template.render(page=page, config=config, settings=_flat(config), name=run.path.name)
+    html = template.render(page=page, settings=_flat(config), name=run.path.name)
     write_atomically(run.index, html.encode())
 
 

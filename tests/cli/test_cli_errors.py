@@ -8,6 +8,7 @@ import pytest
 
 from scratchgen import backend as backend_context
 from scratchgen import cli, use
+from scratchgen.train import RunFolder, checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,6 @@ def test_options_out_of_range(fails, tmp_path):
     assert "--steps" in fails("train", "ddpm", "--steps", "0", "--out", tmp_path / "a")
     assert "--steps" in fails("train", "ddpm", "--steps", "many", "--out", tmp_path / "a")
     assert "--batch-size" in fails("train", "ddpm", "--batch-size", "2000", "--out", tmp_path / "a")
-    assert "2 equal shards" in fails("train", "ddpm", "--batch-size", "5", "--out", tmp_path / "a")
     assert "--lr" in fails("train", "ddpm", "--lr", "-1", "--out", tmp_path / "a")
     assert "--backend" in fails("train", "ddpm", "--backend", "torch", "--out", tmp_path / "a")
     assert "no such option" in fails("train", "ddpm", "--stepz", "3").lower()
@@ -101,6 +101,40 @@ def test_a_config_of_a_system_that_does_not_exist(fails, run):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"system": "dpm"}))
     assert "did you mean 'ddpm'" in fails("sample", run)
+
+
+@pytest.mark.parametrize("change", [{"T": 0}, {"schedule": "zzz"}, {"schedule": "linear", "T": 10}, {"what": 1}])
+def test_a_config_that_describes_no_system(fails, run, change):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"model": config["model"] | change}))
+    assert "config.json" in fails("sample", run)
+    assert "config.json" in fails("train", "ddpm", "--resume", "--out", run)
+
+
+def test_steps_that_are_behind_the_run(fails, run):
+    before = (run / "config.json").read_bytes()
+    assert "at step 2 already" in fails("train", "ddpm", "--resume", "--steps", "1", "--out", run)
+    with RunFolder.open(run).lock():
+        assert "another process" in fails("train", "ddpm", "--resume", "--steps", "9", "--out", run)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_a_folder_that_the_run_does_not_have(fails, run, tmp_path):
+    assert "come from the package" in fails("train", "ddpm", "--resume", "--folder", tmp_path, "--out", run)
+
+
+def test_an_evaluation_that_is_foreign_or_of_another_step(fails, run):
+    checkpoint.save(run / "evaluation.safetensors", {}, {"a": 1})
+    assert "holds no evaluation" in fails("report", run)
+    checkpoint.save(run / "evaluation.safetensors", {}, {"step": 1, "numbers": {}})
+    assert "is of step 1, the run is at 2" in fails("report", run)
+    checkpoint.save(run / "evaluation.safetensors", {}, {"step": 2, "numbers": {}})
+    assert "lacks" in fails("report", run)
+
+
+def test_the_bare_command_shows_its_help(capsys):
+    assert cli.run([]) == 2
+    assert capsys.readouterr().err.count("\n") > 10
 
 
 def test_sampling_options(fails, run, tmp_path):

@@ -46,6 +46,8 @@ def sigmas(schedule: Schedule, t: int, s: int, eta: float | str) -> tuple[Any, A
     at_t, at_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
     if eta == 0:
         return 0 * at_s, 0 * at_s
+    if s >= t:
+        raise ValueError(f"sigmas: noise belongs to steps back in time, not to one from {t} to {s}")
     sigma_hat = xp.sqrt(1 - at_t / at_s)
     sigma_one = xp.sqrt((1 - at_s) / (1 - at_t)) * sigma_hat
     if isinstance(eta, str):

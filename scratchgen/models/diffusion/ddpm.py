@@ -8,8 +8,9 @@ denoising step after the other.
     L        = E β_t²/(2σ_t²·α_t·(1−ᾱ_t))·‖ε − ε_θ(x_t, t)‖²                            (3)  ddpm.weighted
     x_{t−1}  = (x_t − β_t/√(1−ᾱ_t)·ε_θ(x_t, t))/√α_t + σ_t·z,   z = 0 at t = 1          (4)  ddpm.step
 
-(1) and (2) are Algorithm 1, (4) is Algorithm 2.  (3) is the bound's L_{t−1} up to a constant; (2) drops its
-weights, which gives the hard, noisy times more to say.  The bound itself is in `bound`.
+(1) and (2) are Algorithm 1, (4) is Algorithm 2.  For t ≥ 2 (3) is the bound's L_{t−1} up to a constant, averaged
+over t instead of summed; (2) drops its weights, which gives the hard, noisy times more to say.  The code divides
+‖·‖² by the number of pixels.  The bound itself is in `bound`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ EpsTheta = Callable[[Any, Any], Any]
 @dataclass(frozen=True)
 class DDPMConfig:
     """T: steps.  schedule: "linear" or "cosine".  sigma: σ_t², "beta" or "beta_tilde".  weighted: eq. (3)
-    for (2).  clip: samplers keep the predicted clean image in [−1, 1].  levels: grey levels of the data.
+    for (2).  clip: samplers keep the predicted clean image in [−1, 1].  levels: grey levels of the data, None if it is
+    continuous.  shape: of one image.  unet: the network.  Raises ValueError for T < 1.
     """
 
     T: int = 120
@@ -45,6 +47,10 @@ class DDPMConfig:
     levels: int | None = 17
     shape: tuple[int, ...] = (8, 8, 1)
     unet: UNetConfig = field(default_factory=UNetConfig)
+
+    def __post_init__(self) -> None:
+        if self.T < 1:
+            raise ValueError(f"DDPMConfig: T must be at least 1, not {self.T}")
 
 
 class Loss(NamedTuple):
