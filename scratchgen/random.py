@@ -64,11 +64,11 @@ class Generator:
         return active().asarray(self._source().integers(low, high, shape, dtype=np.int64))
 
     def permutation(self, n: int) -> Any:
-        """The integers 0 … n−1 in random order."""
+        """The integers 0 … n−1 in random order; drawn on the host in both modes."""
         return active().asarray(self._host.permutation(n), dtype=int64)
 
     def choice(self, n: int, shape: Any = (), replace: bool = True, p: Any = None) -> Any:
-        """Integers out of 0 … n−1, with probabilities p where given (numbers on the host)."""
+        """Integers out of 0 … n−1, with probabilities p where given; drawn on the host in both modes."""
         return active().asarray(self._host.choice(n, shape, replace=replace, p=p), dtype=int64)
 
     def spawn(self, n: int) -> list[Generator]:
