@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -40,6 +41,8 @@ class Backend:
     """One array library: `xp.name` is its name, every other attribute one of its functions."""
 
     name = ""
+    on_device = False
+    """Whether arrays live beyond the host: reading a number then waits for all that was asked before."""
 
     def __init__(self, *modules: Any) -> None:
         self._modules = modules
@@ -117,6 +120,7 @@ class CupyBackend(Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
+    on_device = True
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         return self._modules[0].asarray(host, dtype=dtype)
@@ -178,16 +182,7 @@ def _unusual(array: Any, operation: str) -> Backend:
     )
 
 
-numpy = register(NumpyBackend(np), np.ndarray, *_NUMPY_SCALARS)
-
-
-def _load_special(backend: Backend) -> None:
-    from scipy import special
-
-    backend._modules += (special,)
-
-
-_load_special(numpy)
+numpy = register(NumpyBackend(np, special), np.ndarray, *_NUMPY_SCALARS)
 
 
 def _load_cupy() -> Backend:
@@ -204,9 +199,9 @@ def _load_cupy() -> Backend:
             f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists "
             f"a GPU and that its driver fits CuPy's CUDA version, {advice}"
         )
-    from cupyx.scipy import special
+    from cupyx.scipy import special as cupy_special
 
-    return register(CupyBackend(cupy, special), cupy.ndarray)
+    return register(CupyBackend(cupy, cupy_special), cupy.ndarray)
 
 
 def _load_strict() -> Backend:

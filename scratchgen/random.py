@@ -37,7 +37,7 @@ class Generator:
     def _source(self) -> Any:
         """NumPy's generator, or the device's in device mode."""
         xp = active()
-        if self.mode == "host" or xp.name != "cupy":
+        if self.mode == "host" or not xp.on_device:
             return self._host
         if self._device is None:
             words = self._seeds.generate_state(2, np.uint64)

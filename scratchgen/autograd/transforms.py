@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from scratchgen.autograd.backward import constant, depends_on_others, gradients, retire
-from scratchgen.autograd.primitive import Primitive, primitive
-from scratchgen.autograd.tensor import FLOATS, Node, Tensor, value_of
+from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.tensor import FLOATS, Tensor, value_of
 from scratchgen.backend import active, backend_of, float32, float64
 
 
@@ -213,6 +213,6 @@ def _check(f: Callable, args: list[Any], order: int, noise: Any, rtol: float, to
 
 
 __all__ = [
-    "GradientError", "Node", "Primitive", "check_grads", "grad", "gradients", "hessian", "hvp", "identity",
+    "GradientError", "check_grads", "grad", "gradients", "hessian", "hvp", "identity",
     "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
     On a GPU one after the other: the device is parallel already.
     """
     items = list(items)
-    if len(items) == 1 or active().name == "cupy" or cores() == 1:
+    if len(items) == 1 or active().on_device or cores() == 1:
         return [f(item) for item in items]
     contexts = [copy_context() for _ in items]  # each task sees the caller's active backend
     return list(_pool().map(lambda context, item: context.run(f, item), contexts, items))

@@ -102,7 +102,7 @@ class State:
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
-        self.on_host = all(player.xp.name != "cupy" for player in self.players)
+        self.on_host = not any(player.xp.on_device for player in self.players)
 
     def check(self, parameters: bool = False) -> None:
         """Raises DivergedError if a term, a gradient norm or, if asked, a parameter is not finite."""

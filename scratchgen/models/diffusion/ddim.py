@@ -21,7 +21,7 @@ from typing import Any
 
 from scratchgen.backend import backend_of
 from scratchgen.models.diffusion.ddpm import DDPM, EpsTheta
-from scratchgen.models.diffusion.process import clip_eps, predict_x0, times
+from scratchgen.models.diffusion.process import clip_eps, normals, predict_x0, times
 from scratchgen.models.diffusion.schedule import Schedule
 from scratchgen.random import Generator
 
@@ -104,5 +104,4 @@ def denoise(
 ) -> Iterator[Any]:
     """n images of a trained DDPM in S steps, one x at a time."""
     xT = model.prior(n, rng) if xT is None else xT
-    noise = lambda shape: rng.standard_normal(shape, xT.dtype)  # noqa: E731
-    return sample(model.frozen().eps_theta, model.schedule, xT, S, eta, noise, model.config.clip)
+    return sample(model.frozen().eps_theta, model.schedule, xT, S, eta, normals(rng, xT), model.config.clip)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from scratchgen import ops
 from scratchgen.backend import active, backend_of
 from scratchgen.models.diffusion import bound
-from scratchgen.models.diffusion.process import clip_eps, mean_from_eps, q_sample, times
+from scratchgen.models.diffusion.process import clip_eps, mean_from_eps, normals, q_sample, times
 from scratchgen.models.diffusion.schedule import SCHEDULES, Schedule, pick
 from scratchgen.models.system import System
 from scratchgen.nn.unet import UNet, UNetConfig
@@ -91,6 +91,7 @@ class DDPM(System):
         self.config = config
         self.schedule = SCHEDULES[config.schedule](config.T)
         self.var = bound.reverse_variance(self.schedule, config.sigma)  # σ_t² by t
+        self.weight = bound.simple_weight(self.schedule, self.var)  # of eq. (3), by t
         self.net = UNet(config.unet, rng=rng)
 
     def eps_theta(self, xt: Any, t: Any) -> Any:
@@ -105,8 +106,7 @@ class DDPM(System):
         mse = ops.mean(ops.square(error), axis=tuple(range(1, x0.ndim)))
         if not self.config.weighted:
             return Loss(mse, mse)
-        weight = bound.simple_weight(self.schedule, self.var)
-        return Loss(mse * pick(weight, t, mse).astype(mse.dtype), mse)
+        return Loss(mse * pick(self.weight, t, mse).astype(mse.dtype), mse)
 
     def prior(self, n: int, rng: Generator) -> Any:
         """x_T ~ N(0, I) for n images, in the network's precision."""
@@ -114,10 +114,8 @@ class DDPM(System):
 
     def denoise(self, n: int, rng: Generator, xT: Any = None) -> Iterator[Any]:
         """x_{T−1}, …, x_0 by Algorithm 2, for n images; xT: the noise to start from, drawn if absent."""
-        frozen = self.frozen()
         xT = self.prior(n, rng) if xT is None else xT
-        noise = lambda shape: rng.standard_normal(shape, xT.dtype)  # noqa: E731
-        return sample(frozen.eps_theta, self.schedule, xT, self.var, noise, self.config.clip)
+        return sample(self.frozen().eps_theta, self.schedule, xT, self.var, normals(rng, xT), self.config.clip)
 
     def sample(self, n: int, rng: Generator) -> Any:
         """n images (n, H, W, C) by Algorithm 2."""

@@ -15,6 +15,7 @@ Everywhere: x (B, …) images or points, t plain integers (B,) in 1 … T (or on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scratchgen import ops
@@ -93,6 +94,11 @@ def mean_from_eps(schedule: Schedule, xt: Any, eps: Any, t: Any) -> Any:
 def clip_eps(schedule: Schedule, xt: Any, eps: Any, t: Any) -> Any:
     """ε corrected so that the clean image it implies stays in [−1, 1], where images live."""
     return predict_eps(schedule, xt, ops.clip(predict_x0(schedule, xt, eps, t), -1.0, 1.0), t)
+
+
+def normals(rng: Any, like: Any) -> Callable[[Any], Any]:
+    """Noise for a sampler: shape ↦ z ~ N(0, I) from `rng`, in the dtype of `like`."""
+    return lambda shape: rng.standard_normal(shape, like.dtype)
 
 
 def times(t: int, x: Any) -> Any:
