@@ -1,25 +1,42 @@
-"""Hypothesis profiles, and the backends that the engine's tests run on.
+"""Hypothesis profiles, the backends that the engine's tests run on, and what a test of an equation reports.
 
 HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadline, no database
                    dev       few examples, for the edit-and-run cycle
                    nightly   many examples, other ones every time
+                   mutants   few examples, and no shrinking: whether a test fails is all that is asked
+HYPOTHESIS_EXAMPLES=N        ci, with N examples
+
+--equation=PATTERN           only tests that verify an equation whose id fits (diffusion.*)
+--evidence=FILE              one line of JSON for each test of an equation or a slip, as it finishes
 """
 
+import fnmatch
+import json
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded; the workers are the parallelism
+sys.path.insert(0, str(Path(__file__).parent))
 
+import evidence
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from scratchgen.backend import get
+from scratchgen.verify.ledger import Ledger
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=SLOW)
 settings.register_profile(
-    "ci", max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW
-)
+    "ci", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES") or 30), deadline=None, derandomize=True,
+    database=None, suppress_health_check=SLOW,
+)  # fmt: skip
 settings.register_profile("nightly", max_examples=1500, deadline=None, suppress_health_check=SLOW)
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), max_examples=12, report_multiple_bugs=False,
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 
 
@@ -27,3 +44,110 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 def backend(request):
     """A backend whose arrays the test uses; which one is active stays as it is."""
     return get(request.param)
+
+
+# --- equations and slips: which tests verify them, and what they saw -----------------------------------------
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("equations")
+    group.addoption("--equation", metavar="PATTERN", help="only tests that verify a matching equation or slip")
+    group.addoption("--evidence", metavar="FILE", help="what each test of an equation saw, as lines of JSON")
+
+
+def verified(item) -> list[str]:
+    """The ids of the equations and slips that a test names."""
+    return [id for mark in ("equation", "slip") for found in item.iter_markers(mark) for id in found.args]
+
+
+def pytest_collection_modifyitems(config, items):
+    pattern = config.getoption("--equation")
+    if pattern:
+        kept = [item for item in items if fnmatch.filter(verified(item), pattern)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    evidence.begin()
+    handle = getattr(item.obj, "hypothesis", None)
+    if handle is not None:
+        handle.inner_test = counted(handle.inner_test)
+    try:
+        return (yield)
+    finally:
+        if verified(item):
+            item.user_properties.append(("evidence", summary(item, drawn=handle is not None)))
+
+
+def counted(test):
+    """The test that hypothesis calls for each example, counting those that it did not throw away."""
+    if hasattr(test, "counts_examples"):
+        return test
+
+    def count(*args, **kwargs):
+        result = test(*args, **kwargs)
+        evidence.record.examples += 1
+        return result
+
+    count.counts_examples = True
+    return count
+
+
+def summary(item, drawn: bool) -> dict:
+    seen = evidence.record
+    return {
+        "equations": [id for mark in item.iter_markers("equation") for id in mark.args],
+        "slips": [id for mark in item.iter_markers("slip") for id in mark.args],
+        "examples": seen.examples if drawn else 1, "comparisons": seen.comparisons,
+        "error": seen.error, "tolerance": seen.tolerance, "ratio": seen.ratio,
+        "dtypes": sorted(seen.dtypes), "backends": sorted(seen.backends), "notes": seen.notes,
+    }  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed and verified(item):
+        ledger = Ledger.load()
+        for id in verified(item):
+            report.sections.append((f"equation {id}", ledger.describe(id)))
+    return report
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # the one that reports, not a worker of pytest-xdist
+        config.pluginmanager.register(Reporter(config.getoption("--evidence")), "equations")
+
+
+class Reporter:
+    """Writes the evidence as it comes, and says at the end which equations do not hold."""
+
+    def __init__(self, path):
+        self.file = open(path, "w", buffering=1) if path else None  # noqa: SIM115
+        self.failed: dict[str, list[str]] = {}
+
+    def pytest_runtest_logreport(self, report):
+        properties = dict(report.user_properties)
+        if "evidence" not in properties or not (report.when == "call" or report.failed):
+            return
+        seen = properties["evidence"]
+        if report.failed:
+            for id in seen["equations"] + seen["slips"]:
+                self.failed.setdefault(id, []).append(report.nodeid)
+        if self.file:
+            message = str(report.longrepr).strip().splitlines()[-1] if report.failed else ""
+            line = {"test": report.nodeid, "outcome": report.outcome, "seconds": report.duration, "message": message}
+            self.file.write(json.dumps(line | seen) + "\n")
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.failed:
+            ledger = Ledger.load()
+            terminalreporter.section("equations that do not hold", red=True)
+            for id, tests in sorted(self.failed.items()):
+                terminalreporter.line(f"{ledger.describe(id)}\n    {len(tests)} tests failed, first {tests[0]}")
+
+    def pytest_unconfigure(self):
+        if self.file:
+            self.file.close()
