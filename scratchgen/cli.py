@@ -1,7 +1,7 @@
-"""The command line: list, train, sample, evaluate, report.
+"""The command line: list, train, sample, evaluate, report, verify.
 
-Exit codes: 0 done; 2 a request that cannot be served, said in one line; 3 training diverged; 130 and 143
-stopped by SIGINT or SIGTERM, after saving.
+Exit codes: 0 done; 1 `verify` found something that does not hold; 2 a request that cannot be served, said in one
+line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line.  Returns the exit code."""
     from scratchgen.recipes import RecipeError
     from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError, machine
+    from scratchgen.verify.ledger import LedgerError
+    from scratchgen.verify.session import VerifyError
 
     machine.prepare()
     try:
@@ -48,7 +50,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 2
     except click.ClickException as error:
         return _fail(error.format_message())
-    except (BackendError, DataError, RunError, CheckpointError, RecipeError) as error:
+    except (BackendError, DataError, RunError, CheckpointError, RecipeError, VerifyError, LedgerError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
@@ -97,6 +99,7 @@ def commands() -> None:
     scratchgen sample runs/ddpm -n 64    draw more
     scratchgen evaluate runs/ddpm        judge it again
     scratchgen report runs/ddpm          draw its page again
+    scratchgen verify                    run the tests of every equation; leaves runs/verify/index.html
 
     scratchgen COMMAND --help says more.
     """
@@ -278,6 +281,34 @@ def evaluate(run: Path, thorough: bool, backend: str | None) -> None:
 def report(run: Path) -> None:
     """Draw the pictures and the page of the folder RUN again, from what `evaluate` found."""
     _report(_load(run, None))
+
+
+@commands.command()
+@click.argument("pattern", default="*")
+@click.option("--examples", type=click.IntRange(min=1), help="Inputs to draw per property.  [default: 30]")
+@click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/verify"),
+              show_default=True, help="Where verify.json and index.html go.")
+@click.option("--mutants/--no-mutants", default=True, help="Whether to show that the tests can fail.  [default: yes]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one per core]")
+@backend_option
+def verify(
+    pattern: str, examples: int | None, folder: Path, mutants: bool, jobs: int | None, backend: str | None
+) -> None:
+    """Check every equation against its oracle, prove the misprints, kill the wrong formulas.
+
+    PATTERN chooses: gaussian, diffusion.*, ddim.step.  Without it, all.
+
+    \b
+    Equations    formula, oracle, inputs tried, the largest error beside what it may be
+    Misprints    the smallest input for which the printed form fails; the corrected form holds
+    Mutants      wrong formulas, each put into a copy of the source: the equation's tests must fail
+
+    Exit code 1 if anything does not hold.  `--examples 10000` is a night's work.
+    """
+    from scratchgen.verify.command import verify as check
+
+    if not check(pattern, examples, backend or active().name, folder, mutants, jobs):
+        raise click.exceptions.Exit(1)
 
 
 DRAWN = 100  # the purpose of random numbers for `sample`

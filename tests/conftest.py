@@ -10,7 +10,6 @@ HYPOTHESIS_EXAMPLES=N        ci, with N examples
 --evidence=FILE              one line of JSON for each test of an equation or a slip, as it finishes
 """
 
-import fnmatch
 import json
 import os
 import sys
@@ -63,7 +62,8 @@ def verified(item) -> list[str]:
 def pytest_collection_modifyitems(config, items):
     pattern = config.getoption("--equation")
     if pattern:
-        kept = [item for item in items if fnmatch.filter(verified(item), pattern)]
+        ledger = Ledger.load().select(pattern)
+        kept = [item for item in items if any(id in ledger.equations or id in ledger.slips for id in verified(item))]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
@@ -74,11 +74,7 @@ def pytest_runtest_call(item):
     handle = getattr(item.obj, "hypothesis", None)
     if handle is not None:
         handle.inner_test = counted(handle.inner_test)
-    try:
-        return (yield)
-    finally:
-        if verified(item):
-            item.user_properties.append(("evidence", summary(item, drawn=handle is not None)))
+    return (yield)
 
 
 def counted(test):
@@ -95,8 +91,9 @@ def counted(test):
     return count
 
 
-def summary(item, drawn: bool) -> dict:
+def summary(item) -> dict:
     seen = evidence.record
+    drawn = getattr(item.obj, "hypothesis", None) is not None
     return {
         "equations": [id for mark in item.iter_markers("equation") for id in mark.args],
         "slips": [id for mark in item.iter_markers("slip") for id in mark.args],
@@ -109,10 +106,11 @@ def summary(item, drawn: bool) -> dict:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    if report.failed and verified(item):
+    if verified(item) and (report.when == "call" or report.failed):
+        report.user_properties.append(("evidence", summary(item)))
+    if verified(item) and report.failed:
         ledger = Ledger.load()
-        for id in verified(item):
-            report.sections.append((f"equation {id}", ledger.describe(id)))
+        report.sections += [(f"equation {id}", ledger.describe(id)) for id in verified(item)]
     return report
 
 
@@ -122,24 +120,33 @@ def pytest_configure(config):
 
 
 class Reporter:
-    """Writes the evidence as it comes, and says at the end which equations do not hold."""
+    """Writes how many tests there are and the evidence of each, and says at the end which equations do not hold."""
 
     def __init__(self, path):
         self.file = open(path, "w", buffering=1) if path else None  # noqa: SIM115
         self.failed: dict[str, list[str]] = {}
 
+    def write(self, **line):
+        if self.file:
+            self.file.write(json.dumps(line) + "\n")
+
+    def pytest_collection_finish(self, session):
+        if session.items:
+            self.write(total=len(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node, ids):
+        self.write(total=len(ids))
+
     def pytest_runtest_logreport(self, report):
-        properties = dict(report.user_properties)
-        if "evidence" not in properties or not (report.when == "call" or report.failed):
+        seen = dict(report.user_properties).get("evidence")
+        if seen is None:
             return
-        seen = properties["evidence"]
         if report.failed:
             for id in seen["equations"] + seen["slips"]:
                 self.failed.setdefault(id, []).append(report.nodeid)
-        if self.file:
-            message = str(report.longrepr).strip().splitlines()[-1] if report.failed else ""
-            line = {"test": report.nodeid, "outcome": report.outcome, "seconds": report.duration, "message": message}
-            self.file.write(json.dumps(line | seen) + "\n")
+        message = str(report.longrepr).strip().splitlines()[-1] if report.failed else ""
+        self.write(test=report.nodeid, outcome=report.outcome, seconds=report.duration, message=message, **seen)
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.failed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import importlib
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -75,10 +76,17 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """Old → new, on one line."""
-        old, new = (" ".join(text.split()) for text in (self.old, self.new))
-        return f"{old} → {new}"
+        """Old → new: what differs, with a few words and signs on each side."""
+        old, new = (re.findall(r"\w+|[^\w\s]|\s+", " ".join(text.split())) for text in (self.old, self.new))
+        shortest = min(len(old), len(new))
+        before = next((i for i in range(shortest) if old[i] != new[i]), shortest)
+        after = next((i for i in range(shortest - before) if old[-1 - i] != new[-1 - i]), shortest - before)
+        before, after = max(before - CONTEXT, 0), max(after - CONTEXT, 0)
+        return " → ".join("".join(text[before : len(text) - after]).strip() for text in (old, new))
 
+
+CONTEXT = 6
+"""Words and signs that `Mutant.change` shows on each side."""
 
 Entry = TypeVar("Entry")
 
@@ -124,6 +132,8 @@ class Ledger:
     """All equations, slips and mutants, each by its id or in the order of its file."""
 
     lectures: dict[str, str]
+    families: dict[str, str]
+    """The title of each family, the part of an id before its dot, in the order of the file."""
     equations: dict[str, Equation]
     slips: dict[str, Slip]
     mutants: tuple[Mutant, ...]
@@ -138,8 +148,10 @@ class Ledger:
         mutants: list[Mutant] = []
         for source in sorted((root / "tests" / "mutants").glob("*.toml")):
             mutants += read_entries(source, "mutant", Mutant, source=source.name)
-        lectures = tomllib.loads(path.read_text("utf-8")).get("lectures", {})
-        return Ledger(lectures, _by_id(path, equations), _by_id(root / "docs" / "errata.toml", slips), tuple(mutants))
+        head = tomllib.loads(path.read_text("utf-8"))
+        lectures, families = head.get("lectures", {}), head.get("families", {})
+        by_id, slips_by_id = _by_id(path, equations), _by_id(root / "docs" / "errata.toml", slips)
+        return Ledger(lectures, families, by_id, slips_by_id, tuple(mutants))
 
     def describe(self, id: str) -> str:
         """One equation or slip in a few lines of plain text."""
@@ -148,14 +160,16 @@ class Ledger:
             return f"{id}: {e.name}\n    {' '.join(e.tex.split())}\n    judged by {', '.join(e.oracle)}"
         if id in self.slips:
             s = self.slips[id]
-            return f"{id}: {s.name}\n    printed  {' '.join(s.printed.split())}\n    holds    {' '.join(s.holds.split())}"
+            printed, holds = " ".join(s.printed.split()), " ".join(s.holds.split())
+            return f"{id}: {s.name}\n    printed  {printed}\n    holds    {holds}"
         return f"{id}: not in the ledger"
 
     def select(self, pattern: str) -> Ledger:
         """The part whose equation's id fits a pattern such as `diffusion.*`; a bare word fits the family."""
         kept = {id: e for id, e in self.equations.items() if fits(id, pattern)}
         slips = {id: s for id, s in self.slips.items() if s.equation in kept or fits(id, pattern)}
-        return Ledger(self.lectures, kept, slips, tuple(m for m in self.mutants if m.equation in kept))
+        mutants = tuple(m for m in self.mutants if m.equation in kept)
+        return Ledger(self.lectures, self.families, kept, slips, mutants)
 
 
 def fits(id: str, pattern: str) -> bool:
@@ -184,4 +198,14 @@ def resolve(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise LedgerError(f"{name}: {error}") from error
+    return found
+
+
+def files_by_id(root: Path = ROOT) -> dict[str, list[str]]:
+    """Which test files name which equation or slip, read from their text."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((root / "tests").rglob("test_*.py")):
+        calls = re.findall(r"\b(?:equation|slip)\(([^)]*)\)", path.read_text("utf-8"))
+        for id in sorted({id for call in calls for id in re.findall(r'"([^"\s]+\.[^"\s]+)"', call)}):
+            found.setdefault(id, []).append(str(path.relative_to(root)))
     return found

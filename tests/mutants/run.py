@@ -18,10 +18,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -79,17 +79,6 @@ def check(mutants: Any, equations: Any, fail: Any) -> None:
             raise fail(f"{where}: {mutant.old!r} is not changed")
 
 
-def tests_by_equation() -> dict[str, list[str]]:
-    """Which test files name which equation, read from their text."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        text = path.read_text("utf-8")
-        ids = {id for call in re.findall(r"\bequation\(([^)]*)\)", text) for id in re.findall(r'"([^"]+)"', call)}
-        for id in ids:
-            found.setdefault(id, []).append(str(path.relative_to(ROOT)))
-    return found
-
-
 # --- one run in a forked process ----------------------------------------------------------------------------------
 
 
@@ -106,19 +95,11 @@ class Witness:
 
 def warm() -> None:
     """Load what every run needs and no mutant changes."""
-    import hypothesis.extra.numpy
-    import hypothesis.strategies
-    import matplotlib.figure
-    import numpy.testing
-    import pytest
-    import rich.table
-    import scipy.integrate
-    import scipy.linalg
-    import scipy.optimize
-    import scipy.special
-    import scipy.stats
-    import sklearn.datasets  # noqa: F401
-
+    for heavy in (
+        "hypothesis.extra.numpy", "matplotlib.figure", "numpy.testing", "pytest", "rich.table", "scipy.integrate",
+        "scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats", "sklearn.datasets",
+    ):  # fmt: skip
+        importlib.import_module(heavy)
     gc.freeze()
 
 
@@ -260,23 +241,18 @@ def report(mutants: Any, verdicts: dict[int, Verdict]) -> None:
     """The kill table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("equation", "kind", "wrong formula", "verdict"):
+    for head in ("equation", "kind", "wrong formula", "verdict", "by"):
         table.add_column(head, overflow="fold", no_wrap=head == "equation")
     for number, mutant in enumerate(mutants):
         verdict = verdicts[number]
-        short = verdict.by.rsplit("::", 1)[-1]
         style = "green" if verdict.outcome == "killed" else "bold red"
-        table.add_row(mutant.equation, mutant.kind, _escaped(mutant.change), f"[{style}]{verdict.outcome}[/] {_escaped(short)}")
-    console = Console()
-    console.print(table)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        by = verdict.by.rsplit("::", 1)[-1]
+        cells = [mutant.equation, mutant.kind, mutant.change, Text(verdict.outcome, style), by]
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    Console().print(table)
 
 
 def main() -> int:
@@ -305,7 +281,7 @@ def main() -> int:
     warm()
     began, verdicts, untrue = time.monotonic(), {}, []
     with open(options.evidence or os.devnull, "w", buffering=1) as evidence:
-        for done, verdict in enumerate(run_jobs(jobs, tests_by_equation(), options.jobs), start=1):
+        for done, verdict in enumerate(run_jobs(jobs, ledger.files_by_id(ROOT), options.jobs), start=1):
             if verdict.number < 0:
                 untrue += [verdict] if verdict.outcome == "failed" else []
             else:

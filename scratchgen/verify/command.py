@@ -1,0 +1,79 @@
+"""What `scratchgen verify` does: run, judge, show, write down."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from scratchgen.backend import get
+from scratchgen.train.atomic import write_atomically
+from scratchgen.verify import page, terminal
+from scratchgen.verify.findings import Findings, as_json, findings
+from scratchgen.verify.ledger import Ledger
+from scratchgen.verify.session import VerifyError, check_installed, run_mutants, run_tests
+from scratchgen.version import VERSION
+
+
+def verify(pattern: str, examples: int | None, backend: str, report: Path, mutants: bool, jobs: int | None) -> bool:
+    """Run the tests and the mutants of all equations that fit the pattern.  Returns whether everything holds.
+
+    Raises VerifyError or LedgerError, in one line, if there is nothing to run, or nothing to run it with.
+    """
+    check_installed()
+    ledger = Ledger.load()
+    part = ledger.select(pattern)
+    if not part.equations and not part.slips:
+        families = ", ".join(dict.fromkeys(id.split(".")[0] for id in ledger.equations))
+        raise VerifyError(f"no equation is called like {pattern!r}; there are the families {families}")
+    name = get(backend).name  # the one line of a backend that cannot be used, before anything starts
+    report.mkdir(parents=True, exist_ok=True)
+    jobs = jobs or os.cpu_count() or 1
+    Console(stderr=True).print(_announcement(part, name, mutants, jobs, report), highlight=False, soft_wrap=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        folder = Path(scratch)
+        tested = run_tests(part, pattern, name, examples, jobs, folder)
+        killed = run_mutants(part, pattern, jobs, folder, trust=not tested.trouble) if mutants else None
+        for log in folder.glob("*.log"):
+            write_atomically(report / log.name, log.read_bytes())
+    trouble = [outcome.trouble for outcome in (tested, killed) if outcome and outcome.trouble]
+    facts = _facts(name, examples, time.monotonic() - began)
+    found = findings(part, tested.lines, killed.lines if killed else None, trouble, facts)
+    terminal.show(found, Console())
+    write(found, ledger, report)
+    print(f"see {report / 'index.html'}")
+    return found.ok
+
+
+def write(found: Findings, ledger: Ledger, report: Path) -> None:
+    """verify.json and index.html, each whole or not at all."""
+    write_atomically(report / "verify.json", json.dumps(as_json(found), indent=1, ensure_ascii=False).encode())
+    write_atomically(report / "index.html", page.render(found, ledger).encode())
+
+
+def _announcement(part: Ledger, backend: str, mutants: bool, jobs: int, report: Path) -> str:
+    wrong = f" and {len(part.mutants)} wrong formulas" if mutants else ""
+    what = f"{len(part.equations)} equations, {len(part.slips)} misprints{wrong}"
+    return f"verifying {what} on {backend}, {jobs} at a time; the report goes to {report}"
+
+
+def _facts(backend: str, examples: int | None, seconds: float) -> dict[str, Any]:
+    packages = ("numpy", "scipy", "hypothesis", "pytest")
+    return {
+        "backend": backend,
+        "examples": "the default" if examples is None else f"{examples:,} per property",
+        "scratchgen": VERSION,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": f"{platform.machine()} {sys.platform}",
+        "seconds": round(seconds, 1),
+    }

@@ -1,0 +1,130 @@
+"""Running the tests of the ledger's equations, and its mutants, in processes of their own.
+
+Both write one line of JSON per result as it comes; what is read here is only those lines, so that a run can be
+followed while it goes on, and a run that dies leaves what it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scratchgen.train.progress import Bar
+from scratchgen.verify.ledger import ROOT, Ledger, files_by_id
+
+NEEDED = ("pytest", "xdist", "hypothesis", "latex2mathml")
+POLL = 0.1  # seconds between two looks at what a process has written
+TAIL = 400  # characters of a broken run's output that are worth showing
+
+
+class VerifyError(Exception):
+    """A verification that cannot be started; the message is one line."""
+
+
+class Outcome(NamedTuple):
+    """What one process left: its lines, and why they are not all, if they are not."""
+
+    lines: list[dict[str, Any]]
+    trouble: str
+
+
+def check_installed() -> None:
+    """Raises VerifyError unless the tests can be run here: from a checkout, with what they need."""
+    if not (ROOT / "tests").is_dir() or not (ROOT / "docs" / "equations.toml").is_file():
+        raise VerifyError(f"verify runs the project's tests, and {ROOT} has none: use a clone of the project")
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise VerifyError(f"verify needs {', '.join(missing)}: pip install -e '.[test]' in {ROOT}")
+
+
+def run_tests(part: Ledger, pattern: str, backend: str, examples: int | None, jobs: int, folder: Path) -> Outcome:
+    """The tests of all equations and slips in `part`, on a backend; their output goes to `folder`/tests.log."""
+    by_id = files_by_id()
+    files = sorted({file for id in (*part.equations, *part.slips) for file in by_id.get(id, [])})
+    if not files:
+        return Outcome([], "")
+    lines = folder / "tests.jsonl"
+    command = [sys.executable, "-m", "pytest", *files, "-m", "(equation or slip) and not long", "--tb=short"]
+    command += ["-p", "no:cacheprovider", f"--equation={pattern}", f"--evidence={lines}", "-n", str(jobs)]
+    environment = {"SCRATCHGEN_BACKEND": backend, "HYPOTHESIS_PROFILE": "ci", "OPENBLAS_NUM_THREADS": "1"}
+    if examples is not None:
+        environment["HYPOTHESIS_EXAMPLES"] = str(examples)
+    return _follow(command, environment, lines, folder / "tests.log", "tests", None, ok=(0, 1))
+
+
+def run_mutants(part: Ledger, pattern: str, jobs: int, folder: Path, trust: bool) -> Outcome:
+    """All wrong formulas of the equations in `part`; their output goes to `folder`/mutants.log."""
+    if not part.mutants:
+        return Outcome([], "")
+    lines = folder / "mutants.jsonl"
+    command = [sys.executable, str(ROOT / "tests" / "mutants" / "run.py"), pattern, "--jobs", str(jobs)]
+    command += [f"--evidence={lines}", *(["--trust"] if trust else [])]
+    return _follow(command, {}, lines, folder / "mutants.log", "mutants", len(part.mutants), ok=(0, 1))
+
+
+def _follow(command: list[str], environment: dict[str, str], lines: Path, log: Path, unit: str, total: int | None,
+            ok: tuple[int, ...]) -> Outcome:  # fmt: skip
+    """Run a command in ROOT, showing how far its lines have come.  It dies with this process."""
+    lines.unlink(missing_ok=True)
+    env = {**os.environ, **environment}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
+        try:
+            found = _read(process, lines, unit, total)
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+    trouble = ""
+    if process.returncode not in ok:
+        said = " ".join(log.read_text("utf-8", "replace").split())[-TAIL:]
+        trouble = f"the {unit} ended with code {process.returncode}, see {log}: {said}"
+    return Outcome(found, trouble)
+
+
+def _read(process: subprocess.Popen, lines: Path, unit: str, total: int | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    with contextlib.ExitStack() as stack:
+        bar: Bar | None = None
+        for new in _lines(process, lines):
+            if total is None:
+                total = new.get("total")
+            if bar is None and total is not None:
+                bar = stack.enter_context(Bar("verify", total, unit=unit))
+            if "total" not in new:
+                found.append(new)
+                if bar is not None:
+                    bar.update(len(found), lambda: _failures(found))
+    return found
+
+
+def _failures(found: list[dict[str, Any]]) -> str:
+    bad = sum(line["outcome"] in ("failed", "survived", "broken") for line in found)
+    return f"{bad} failed" if bad else "all well"
+
+
+def _lines(process: subprocess.Popen, path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that a process writes, as they come, until it ends; half a line is never read."""
+    rest, done, position = "", False, 0
+    while not done:
+        done = process.poll() is not None
+        if path.exists():
+            with path.open(encoding="utf-8") as file:
+                file.seek(position)
+                new = file.read()
+                position = file.tell()
+            *whole, rest = (rest + new).split("\n")
+            for line in whole:
+                yield json.loads(line)
+        if not done:
+            time.sleep(POLL)

@@ -1,0 +1,146 @@
+"""The ledger is whole: every equation has code, oracle, test and mutant, and nothing claims an unknown one."""
+
+import ast
+import inspect
+import re
+import sys
+
+import pytest
+
+from scratchgen.verify import document
+from scratchgen.verify.formula import mathml, plain
+from scratchgen.verify.ledger import ROOT, Ledger, files_by_id, resolve
+
+LEDGER = Ledger.load()
+FILES = files_by_id()
+EQUATIONS = pytest.mark.parametrize("equation", LEDGER.equations.values(), ids=LEDGER.equations)
+SLIPS = pytest.mark.parametrize("slip", LEDGER.slips.values(), ids=LEDGER.slips)
+FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models")
+
+
+def docstrings(path):
+    """Every docstring of a source file, with the line it stands on."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            yield getattr(node, "lineno", 1), ast.get_docstring(node, clean=False)
+
+
+def claimed(text):
+    """The ids that a docstring names: family.name of a known family, or whatever follows an equation's number."""
+    families = "|".join(sorted({id.split(".")[0] for id in LEDGER.equations}))
+    numbered = re.findall(r"\(\d+[a-z]?\)  +([a-z_]+\.[a-z_0-9]+)", text)
+    return set(numbered) | set(re.findall(rf"(?<![\w./])((?:{families})\.[a-z_0-9]+)\b(?![(./])", text))
+
+
+@EQUATIONS
+def test_an_equation_has_code_and_an_oracle(equation):
+    assert equation.code, "no code"
+    assert equation.oracle, "no oracle"
+    assert all(name.startswith("scratchgen.") and callable(resolve(name)) for name in equation.code)
+    assert all(name.startswith("reference.") and callable(resolve(name)) for name in equation.oracle)
+
+
+@EQUATIONS
+def test_an_equation_has_tests_that_use_its_oracle(equation):
+    assert equation.id in FILES, "no test names it"
+    texts = [(ROOT / file).read_text("utf-8") for file in FILES[equation.id]]
+    for name in equation.oracle:
+        function = name.split(":")[1].split(".")[-1]
+        assert any(re.search(rf"\b{function}\b", text) for text in texts), f"no test of it uses {name}"
+
+
+@EQUATIONS
+def test_an_equation_stands_in_the_docstring_of_its_code(equation):
+    for name in equation.code:
+        function = resolve(name)
+        module = sys.modules[name.split(":")[0]]
+        text = (inspect.getdoc(function) or "") + (module.__doc__ or "")
+        assert re.search(rf"(?<![\w.]){re.escape(equation.id)}\b", text), f"{name} does not say {equation.id}"
+
+
+@EQUATIONS
+def test_an_equation_can_be_read(equation):
+    assert re.fullmatch(r"[a-z_0-9]+\.[a-z_0-9]+", equation.id)
+    assert equation.id.split(".")[0] in LEDGER.families
+    assert set(equation.lectures) <= set(LEDGER.lectures)
+    assert equation.name
+    assert equation.place
+    assert equation.why
+    assert "\n" not in equation.why
+    assert mathml(equation.tex).startswith("<math")
+    assert "\\" not in plain(equation.tex)
+
+
+@EQUATIONS
+def test_an_equation_has_a_mutant(equation):
+    assert any(mutant.equation == equation.id for mutant in LEDGER.mutants)
+
+
+@SLIPS
+def test_a_slip_has_a_test_and_belongs_to_an_equation(slip):
+    assert slip.id in FILES, "no test names it"
+    assert slip.id not in LEDGER.equations
+    assert slip.equation in LEDGER.equations
+    assert set(slip.lectures) <= set(LEDGER.lectures)
+    assert slip.lectures
+    assert slip.why
+    assert slip.place
+    assert slip.printed != slip.holds
+    for tex in (slip.printed, slip.holds):
+        assert "\\" not in plain(tex)
+
+
+def test_no_test_names_what_the_ledger_does_not_know():
+    unknown = {id: files for id, files in FILES.items() if id not in LEDGER.equations and id not in LEDGER.slips}
+    assert not unknown
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scratchgen").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_docstring_names_what_the_ledger_does_not_know(path):
+    unknown = [(line, id) for line, text in docstrings(path) for id in claimed(text) if id not in LEDGER.equations]
+    assert not unknown
+
+
+def test_docstrings_are_searched():
+    """A negative control: the search above finds the ids of a docstring, known or not."""
+    assert claimed("  x = y   (3)  flow.no_such_thing\n") == {"flow.no_such_thing"}
+    assert claimed("see gaussian.nonsense") == {"gaussian.nonsense"}
+    assert claimed("see scratchgen.models.diffusion.process, gaussian.py, gaussian.log_prob(x)") == set()
+
+
+def test_every_mutant_changes_one_place_of_the_source():
+    for mutant in LEDGER.mutants:
+        where = f"{mutant.source}: {mutant.equation}: {mutant.change}"
+        assert mutant.equation in LEDGER.equations, where
+        assert mutant.file.startswith(FORMULA_FOLDERS), where
+        assert (ROOT / mutant.file).read_text("utf-8").count(mutant.old) == 1, where
+        assert mutant.old != mutant.new, where
+
+
+def test_every_closed_form_is_in_the_ledger():
+    """No public function of distributions/ computes a formula that the ledger does not have."""
+    known = {name for e in LEDGER.equations.values() for name in e.code}
+    for path in sorted((ROOT / "scratchgen" / "distributions").glob("*.py")):
+        if path.stem in ("__init__", "events"):
+            continue
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not node.decorator_list:
+                assert f"scratchgen.distributions.{path.stem}:{node.name}" in known
+
+
+def test_the_ledger_is_as_large_as_it_says():
+    assert len(LEDGER.equations) >= 60
+    assert len(LEDGER.slips) >= 25
+    assert len(LEDGER.mutants) >= 60
+
+
+def test_families_stand_together():
+    order = list(dict.fromkeys(id.split(".")[0] for id in LEDGER.equations))
+    assert [id.split(".")[0] for id in LEDGER.equations] == sorted(
+        (id.split(".")[0] for id in LEDGER.equations), key=order.index
+    )
+
+
+def test_the_document_is_the_ledgers():
+    """docs/equations.md is what `python -m scratchgen.verify.document` makes."""
+    assert document.PATH.read_text("utf-8") == document.document(LEDGER)
