@@ -1,6 +1,8 @@
 # make demo   train a DDPM on handwritten digits, leave pictures and a page in runs/demo; goes on if it was stopped
 # make test   the whole test suite
-# Both make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
+# make verify every equation against its oracle, the misprints proven, wrong formulas killed; a page in runs/verify
+# make mutants  only the wrong formulas, one by one
+# All make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-long lint clean
+.PHONY: demo test test-long verify mutants lint clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +27,12 @@ test: $(READY)
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+verify: $(READY)
+	$(BIN)/scratchgen verify --jobs $(JOBS)
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants/run.py --jobs $(JOBS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,6 +14,11 @@ Made from [`equations.toml`](equations.toml) and [`errata.toml`](errata.toml) by
 `scratchgen verify` checks all of it. Each equation names the code that has it, and the oracle that judges that code.
 """
 
+MISPRINTS = """## Misprints
+
+As they stand in a lecture's text, beside what holds. ‡ marks what may be a slip of the text's extraction.
+"""
+
 
 def document(ledger: Ledger) -> str:
     """The whole ledger as Markdown, formulas in TeX between dollars."""
@@ -21,16 +26,15 @@ def document(ledger: Ledger) -> str:
     for family, rows in groupby(ledger.equations.values(), lambda e: e.id.split(".")[0]):
         parts.append(f"## {ledger.families.get(family, family)}\n")
         parts += [_equation(e) for e in rows]
-    parts.append(
-        "## Misprints\n\nAs they stand in a lecture's text, beside what holds. ‡: perhaps a slip of the text's extraction.\n"
-    )
+    parts.append(MISPRINTS)
     parts += [_slip(s) for s in ledger.slips.values()]
     return "\n".join(parts)
 
 
 def _equation(e: Equation) -> str:
     code, oracle = (", ".join(f"`{name}`" for name in names) for names in (e.code, e.oracle))
-    return f"### {e.name} · `{e.id}`\n\n$${_one_line(e.tex)}$$\n\n{e.why} *{e.place}.*\n\nCode: {code}. Oracle: {oracle}.\n"
+    where = f"{e.why} *{e.place}.*\n\nCode: {code}. Oracle: {oracle}."
+    return f"### {e.name} · `{e.id}`\n\n$${_one_line(e.tex)}$$\n\n{where}\n"
 
 
 def _slip(s: Slip) -> str:

@@ -84,5 +84,5 @@ def _script(sign: str, text: str, table: dict[str, str]) -> str:
 def _group(text: str) -> str:
     """In brackets, unless it is one symbol with its indices."""
     text = text.strip()
-    simple = all(c.isalnum() or unicodedata.category(c) in ("Mn", "Lm", "No") for c in text)
-    return text if simple and len(text) <= 6 else f"({text})"
+    symbol = "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Lm", "No"))
+    return text if symbol.isdecimal() or (len(symbol) == 1 and symbol.isalpha()) else f"({text})"

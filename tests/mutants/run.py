@@ -125,7 +125,8 @@ def start(scratch: Path, files: list[str], equation: str) -> tuple[int, Path]:
         witness = Witness()
         options = ["-x", "-q", "--tb=line", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what `warm` has loaded
-        code = int(pytest.main([*files, *options, f"--equation={equation}"], plugins=[witness]))
+        chosen = [] if equation == "*" else [f"--equation={equation}"]  # "*": all tests of the files
+        code = int(pytest.main([*files, *options, *chosen], plugins=[witness]))
         result.write_text(json.dumps(witness.first))
     except BaseException:
         traceback.print_exc()

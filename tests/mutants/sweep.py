@@ -1,0 +1,109 @@
+"""Every mechanical mutation of the formula modules, by cosmic-ray's operators: what do the tests not notice?
+
+    pip install cosmic-ray
+    python tests/mutants/sweep.py scratchgen/distributions/gaussian.py … [--jobs N] [--out FILE]
+
+For each number, operator and comparison of a module, all that cosmic-ray would put in its place; run against the
+tests of the equations that the module implements.  Minutes per module.  What survives is printed as a patch: a hole
+in the tests, or a change that changes nothing; docs/mutants.md lists the latter with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import run
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+LEFT_OUT = ("RemoveDecorator", "Exception", "Variable", "Break", "Continue", "RShift", "LShift", "_BitXor")
+"""Operators that make no formula wrong, or only make NumPy refuse."""
+
+
+def behaviour(source: str) -> str:
+    """The syntax tree without docstrings, annotations and error messages: what a formula can depend on."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg | ast.AnnAssign):
+            node.annotation = ast.Constant(None)  # type: ignore[assignment]
+        if isinstance(node, ast.Raise):
+            node.exc = None
+    return ast.dump(tree)
+
+
+def mutations(path: Path) -> Iterator[tuple[str, str]]:
+    """(operator, mutated source) for everything that cosmic-ray can change in a module."""
+    source = path.read_text("utf-8")
+    seen = {behaviour(source)}
+    for name in sorted(operator_names()):
+        operator_class = get_operator(name)
+        if any(part in name for part in LEFT_OUT) or operator_class.arguments():
+            continue
+        operator = operator_class()
+        count = sum(1 for node in ast_nodes(get_ast(source)) for _ in operator.mutation_positions(node))
+        for occurrence in range(count):
+            mutated = mutate_code(source, operator, occurrence)
+            if mutated is None:
+                continue
+            try:
+                meaning = behaviour(mutated)
+            except SyntaxError:
+                continue
+            if meaning not in seen:
+                seen.add(meaning)
+                yield name.removeprefix("core/"), mutated
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("modules", nargs="+", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="survivors and counts, as JSON")
+    options = parser.parse_args()
+    ledger = run.load_ledger()
+    whole, files = ledger.Ledger.load(run.ROOT), ledger.files_by_id(run.ROOT)
+    run.warm()
+    began, counts, survivors = time.monotonic(), {"killed": 0, "broken": 0, "survived": 0}, []
+    for path in options.modules:
+        file = str(path.resolve().relative_to(run.ROOT))
+        module = file.removesuffix(".py").replace("/", ".")
+        ids = [e.id for e in whole.equations.values() if any(name.startswith(module + ":") for name in e.code)]
+        judges = sorted({test for id in ids for test in files[id]})
+        source = path.read_text("utf-8")
+        made = list(mutations(path))
+        # the files of the module's equations, whole: also the tests of gradients, of extremes, of refusals
+        jobs = [
+            run.Job(n, "*", ledger.Mutant("*", kind, file, source, mutated)) for n, (kind, mutated) in enumerate(made)
+        ]
+        for verdict in run.run_jobs(jobs, {"*": judges}, options.jobs):
+            counts[verdict.outcome] += 1
+            if verdict.outcome == "survived":
+                kind, mutated = made[verdict.number]
+                survivors.append({"file": file, "kind": kind, "patch": patch(source, mutated)})
+                print(f"{kind}: {file}\n{survivors[-1]['patch']}", flush=True)
+        print(f"{file}: {len(made)} mutations, {counts}, {time.monotonic() - began:.0f} s", flush=True)
+    if options.out:
+        found: dict[str, Any] = {"counts": counts, "survivors": survivors}
+        options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
+    return 0
+
+
+def patch(old: str, new: str) -> str:
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")
+    return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
