@@ -1,0 +1,149 @@
+"""Vector quantisation against loops, and against differences of a loss whose stop-gradients are written out."""
+
+import numpy as np
+import pytest
+from evidence import agree, apart, at_most, lifted
+from hypothesis import given
+from hypothesis import strategies as st
+
+import scratchgen as sg
+from reference import vq as oracle
+from scratchgen import ops
+from scratchgen.models.latent import quantise as quantise_module
+
+vq = lifted(quantise_module)
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 4)
+betas = st.sampled_from([0.25, 1.0, 0.0, 2.0])
+
+
+def numbers(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(-2, 2, shape) for shape in shapes]
+
+
+@pytest.mark.equation("vq.nearest")
+@given(seed=seeds, B=sizes, n=sizes, K=st.integers(1, 7), d=sizes)
+def test_the_nearest_code_is_the_one_that_a_loop_finds(seed, B, n, K, d):
+    """Continuous codes: two are never as near as rounding (1e-15) is wide, so that the places must be equal."""
+    E, codes = numbers(seed, (B, n, d), (K, d))
+    k = vq.nearest(E, codes)
+    agree(k, np.reshape(oracle.nearest(E.reshape(-1, d), codes), (B, n)))
+    agree(vq.nearest(E[:, 0], codes), k[:, 0])  # one vector per example
+
+
+@pytest.mark.equation("vq.nearest")
+@given(seed=seeds, K=st.integers(2, 7))
+def test_no_other_code_is_nearer_and_another_choice_would_be_worse(seed, K):
+    E, codes = numbers(seed, (5, 3), (K, 3))
+    e, k = vq.quantise(E, codes)
+    agree(e, codes[k])
+    found = np.square(E - e).sum(-1)
+    at_most(found, np.square(E[:, None] - codes).sum(-1).min(1) * (1 + 1e-12))
+    apart(found, np.square(E - codes[(k + 1) % K]).sum(-1), by=1e-9)
+
+
+@pytest.mark.equation("vq.nearest")
+def test_of_equal_codes_the_first_and_far_from_the_origin_the_right_one():
+    codes = np.array([[3.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    agree(vq.nearest(np.array([[0.5, 7.0], [-2.0, 1.0], [0.0, 0.0]]), codes), [1, 3, 1])
+    # float32 squares of 4096 and more are spaced by 1: without a common origin all the codes would look alike
+    far, near = (np.float32(4096) + codes[[0, 1, 3]].astype("f") / 16, np.array([[2.6, 0.0], [0.4, 0.1]], "f") / 16)
+    agree(vq.nearest(np.float32(4096) + near, far), [0, 1])
+
+
+@pytest.mark.equation("vq.straight_through")
+@given(seed=seeds, B=sizes, K=sizes, d=sizes)
+def test_it_is_the_code_and_its_jacobian_the_identity(seed, B, K, d):
+    """The derivative of the code itself would be 0 in E; that of the codebook reaches the decoder not at all."""
+    E, codes, g = numbers(seed, (B, d), (K, d), (B, d))
+    e, _ = vq.quantise(E, codes)
+    agree(vq.straight_through(E, e), e, atol=1e-15)  # E + (e − E) rounds twice, at numbers below 4
+
+    def seen(E, codes, g):
+        return ops.sum(g * quantise_module.straight_through(E, quantise_module.quantise(E, codes)[0]))
+
+    to_E, to_codes = lifted(sg.grad(seen, argnums=(0, 1)))(E, codes, g)
+    agree(to_E, g)
+    agree(to_codes, np.zeros((K, d)))
+
+
+def through_decoder(beta):
+    """The loss of a small nonlinear autoencoder, as a function of E, the codes and the decoder's weights."""
+
+    def total(E, codes, w, x):
+        e, _ = quantise_module.quantise(E, codes)
+        decoded = ops.tanh(quantise_module.straight_through(E, e) @ w)
+        return ops.sum(quantise_module.loss(x, decoded, E, e, beta).loss)
+
+    return total
+
+
+@pytest.mark.equation("vq.straight_through", "vq.loss")
+@given(seed=seeds, B=sizes, K=st.integers(1, 3), d=st.integers(1, 3), beta=betas)
+def test_gradients_are_differences_with_the_stopped_copies_held(seed, B, K, d, beta):
+    """Extrapolated differences are good to about 1e-10 of numbers of some tens."""
+    E, codes, w, x = numbers(seed, (B, d), (K, d), (d, 2), (B, 2))
+    found = lifted(sg.grad(through_decoder(beta), argnums=(0, 1)))(E, codes, w, x)
+    expected = oracle.loss_gradients(x, lambda z: np.tanh(z @ w), E, codes, beta)
+    agree(found[0], expected[0], rtol=1e-8, atol=1e-8)
+    agree(found[1], expected[1], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.equation("vq.loss")
+@given(seed=seeds, B=sizes, n=sizes, d=sizes, beta=betas)
+def test_the_loss_is_its_sum_over_entries(seed, B, n, d, beta):
+    x, decoded, E, e = numbers(seed, (B, 3, 2), (B, 3, 2), (B, n, d), (B, n, d))
+    found = vq.loss(x, decoded, E, e, beta)
+    far = [oracle.squared_distance(*pair) for pair in zip(E, e, strict=True)]
+    off = [oracle.squared_distance(*pair) for pair in zip(x, decoded, strict=True)]
+    agree(found.reconstruction, off, rtol=1e-13)
+    agree(found.codebook, far, rtol=1e-13)
+    agree(found.commitment, far, rtol=1e-13)
+    agree(found.loss, np.array(off) + (1 + beta) * np.array(far), rtol=1e-13)
+
+
+@pytest.mark.equation("vq.loss")
+@given(seed=seeds, beta=betas)
+def test_each_term_reaches_exactly_the_parts_it_should(seed, beta):
+    """By hand: 2(e − E) to the code, 2(E − e) to the encoder, and nothing of the one to the other."""
+    x, decoded, E, e = numbers(seed, (2, 3), (2, 3), (2, 4), (2, 4))
+
+    def reached(term):
+        parts = lambda *args: ops.sum(getattr(quantise_module.loss(*args, beta), term))  # noqa: E731
+        return lifted(sg.grad(parts, argnums=(1, 2, 3)))(x, decoded, E, e)
+
+    none, away = np.zeros_like(E), 2 * (E - e)
+    for term, expected in {
+        "reconstruction": (2 * (decoded - x), none, none), "codebook": (0 * x, none, -away),
+        "commitment": (0 * x, away, none), "loss": (2 * (decoded - x), beta * away, -away),
+    }.items():  # fmt: skip
+        for got, wanted in zip(reached(term), expected, strict=True):
+            agree(got, wanted, rtol=1e-14)
+
+
+@pytest.mark.equation("vq.loss")
+def test_second_order_gradients_of_the_loss():
+    x, decoded, E, e = numbers(3, (2, 3), (2, 3), (2, 2), (2, 2))
+    sg.check_grads(lambda x, y: quantise_module.loss(x, y, E, e).loss, (x, decoded), order=2)
+
+
+@pytest.mark.equation("vq.nearest", "vq.straight_through", "vq.loss")
+def test_float32_stays_float32():
+    x, decoded, E, codes = (a.astype("f") for a in numbers(5, (4, 3), (4, 3), (4, 2), (6, 2)))
+    e, _ = vq.quantise(E, codes)
+    wide = vq.loss(*(a.astype(float) for a in (x, decoded, E, e)))
+    for got, want in zip(vq.loss(x, decoded, E, e), wide, strict=True):
+        assert got.dtype == np.float32
+        agree(got, want, rtol=1e-6)
+    assert vq.straight_through(E, e).dtype == np.float32
+
+
+def test_misfits_are_refused():
+    with pytest.raises(ValueError, match=r"E \(4, 3\) and codebook \(5, 2\)"):
+        vq.nearest(np.zeros((4, 3)), np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"decoded \(4, 1\)"):
+        vq.loss(np.zeros((4, 3)), np.zeros((4, 1)), np.zeros((4, 2)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"e \(4, 1\)"):
+        vq.loss(np.zeros((4, 3)), np.zeros((4, 3)), np.zeros((4, 2)), np.zeros((4, 1)))
