@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from reference.gaussian import condition
 from reference.quadrature import gaussian_expectation, integrate, spread_edges
 
 
@@ -170,3 +171,41 @@ def bernoulli_table(p) -> np.ndarray:
     states = itertools.product((0, 1), repeat=len(p))
     return np.array([math.prod(v if bit else 1 - v for v, bit in zip(map(float, p), state, strict=True))
                      for state in states])
+
+
+# Samples whose noise is given: what carries the noise's law to the one wanted, without either's formula.
+
+def normal_of_noise(eps, mu, sigma) -> np.ndarray:
+    """The point of N(mu, sigma²) at the quantile that eps has under N(0, 1), elementwise."""
+    return stats.norm.ppf(stats.norm.cdf(eps), loc=mu, scale=sigma)
+
+
+def multivariate_normal_of_noise(eps, mu, cov) -> np.ndarray:
+    """eps (d,) carried to N(mu, cov), one coordinate after another, each given those before it.
+
+    Rosenblatt's transform (1952): no factor of the covariance is formed, and no other map has a triangular
+    Jacobian with a positive diagonal.
+    """
+    z: list[float] = []
+    for i in range(len(mu)):
+        mean, var = condition(mu[:i + 1], cov[:i + 1, :i + 1], range(i), z) if i else (mu[:1], cov[:1, :1])
+        z.append(float(normal_of_noise(eps[i], mean[0], math.sqrt(var[0, 0]))))
+    return np.array(z)
+
+
+def logistic_of_noise(u, mu, scale) -> np.ndarray:
+    """The quantile of the logistic distribution at u, elementwise."""
+    return stats.logistic.ppf(u, loc=mu, scale=scale)
+
+
+def bernoulli_of_noise(u, p) -> np.ndarray:
+    """The quantile of the coin at 1 − u, elementwise: the smallest outcome whose cumulative mass reaches it."""
+    return stats.bernoulli.ppf(1 - u, p)
+
+
+def categorical_of_noise(exponential, p) -> np.ndarray:
+    """Which of K clocks rings first, the k-th after exponential_k/p_k; both (…, K).
+
+    A clock of rate p_k rings in [t, t + dt) as the first of all with probability p_k·e^(−t)·dt.
+    """
+    return np.argmin(exponential / p, axis=-1)

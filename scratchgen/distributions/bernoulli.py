@@ -12,7 +12,9 @@ from scratchgen.distributions.events import alike, fitted, per_example
 
 
 def log_prob(x: Array, logits: Array) -> Array:
-    """log p(x) = Σ (x·log p + (1 − x)·log(1 − p)).
+    """log p(x), minus a binary cross entropy.
+
+        log p(x) = Σ (x·log p + (1 − x)·log(1 − p))                                         bernoulli.log_prob
 
     x: (B, …), 0 or 1 (or between, as for grey pixels: the result is then minus a cross entropy).
     logits: x's shape, with length-1 axes where shared, or a number.
@@ -23,7 +25,10 @@ def log_prob(x: Array, logits: Array) -> Array:
 
 
 def entropy(logits: Array) -> Array:
-    """H = −Σ (p log p + (1 − p) log(1 − p)) = Σ (softplus(m) − m·σ(m)),  m = −|l|.
+    """Entropy, the mean of −log p.
+
+        H = −Σ (p log p + (1 − p) log(1 − p))                                               bernoulli.entropy
+          = Σ (softplus(m) − m·σ(m)),      m = −|l|
 
     The entropy is even in l; on the negative side neither term is large.
 
@@ -37,7 +42,9 @@ def entropy(logits: Array) -> Array:
 
 
 def sample(rng, logits: Array, u: Array | None = None) -> Array:
-    """x = 1 where u < p, 0 elsewhere; u ~ U[0, 1).
+    """One flip of each coin.
+
+        x = 1 where u < p, 0 elsewhere,      u ~ U[0, 1)                                    bernoulli.sample
 
     logits: (B, …).  u: the noise, in the logits' shape; None: drawn from rng.
     Returns a plain array in the logits' shape and precision: a jump has no gradient.
@@ -51,7 +58,9 @@ def sample(rng, logits: Array, u: Array | None = None) -> Array:
 
 
 def kl(logits_q: Array, logits_p: Array) -> Array:
-    """KL(q‖p) = Σ (q·(l_q − l_p) − softplus(l_q) + softplus(l_p)),  q = σ(l_q).
+    """KL(q‖p) between two sets of coins.
+
+        KL = Σ (q·(l_q − l_p) − softplus(l_q) + softplus(l_p)),      q = σ(l_q)             bernoulli.kl
 
     logits_q: (B, …).  logits_p: its shape, with length-1 axes where shared, or a number.
     Returns (B,), in nats, summed over the event.  Raises ValueError if the shapes do not fit.

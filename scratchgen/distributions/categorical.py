@@ -14,7 +14,9 @@ from scratchgen.distributions.events import alike, per_example, same_shape
 
 
 def log_prob(labels: Array, logits: Array) -> Array:
-    """log p(label) = Σ log softmax(l)[label].
+    """log p(label), minus a cross entropy.
+
+        log p(label) = Σ log softmax(l)[label]                                              categorical.log_prob
 
     labels: (B, …), plain integers in [0, K).  logits: (B, …, K).
     Returns (B,), in nats, summed over the event.  Raises ValueError if the shapes do not fit.
@@ -25,7 +27,9 @@ def log_prob(labels: Array, logits: Array) -> Array:
 
 
 def entropy(logits: Array) -> Array:
-    """H = −Σ_k p_k log p_k, where 0·log 0 = 0.
+    """Entropy, the mean of −log p.
+
+        H = −Σ_k p_k log p_k,      where 0·log 0 = 0                                        categorical.entropy
 
     logits: (B, …, K).  Returns (B,), in nats, summed over the event.
     Raises ValueError if the logits have no batch or no class axis.
@@ -37,7 +41,9 @@ def entropy(logits: Array) -> Array:
 
 
 def sample(rng, logits: Array, gumbel: Array | None = None) -> Array:
-    """argmax_k (l_k + G_k), G_k = −log E_k, E_k ~ Exp(1): each k with probability p_k (Gumbel 1954).
+    """The class whose logit is largest once noise is added: each k with probability p_k (Gumbel 1954).
+
+        argmax_k (l_k + G_k),      G_k = −log E_k,      E_k ~ Exp(1)                        categorical.sample
 
     logits: (B, …, K).  gumbel: the noise G, in the logits' shape; None: drawn from rng.
     Returns plain int64 labels (B, …): a jump has no gradient.  Raises ValueError if the shapes differ.
@@ -52,7 +58,9 @@ def sample(rng, logits: Array, gumbel: Array | None = None) -> Array:
 
 
 def kl(logits_q: Array, logits_p: Array) -> Array:
-    """KL(q‖p) = Σ_k q_k (log q_k − log p_k), where 0·log 0 = 0.
+    """KL(q‖p) between two distributions over the same classes.
+
+        KL = Σ_k q_k (log q_k − log p_k),      where 0·log 0 = 0                            categorical.kl
 
     logits_q, logits_p: (B, …, K), of one shape.  Returns (B,), in nats, summed over the event; inf where q
     has a class that p excludes.  Raises ValueError if the shapes differ.

@@ -18,7 +18,7 @@ LOG_2PI = log(2 * pi)
 def log_prob(x: Array, mu: Array, log_var: Array) -> Array:
     """log N(x; μ, σ²).
 
-        log p(x) = −½ Σ (log 2π + log σ² + (x − μ)²/σ²)
+        log p(x) = −½ Σ (log 2π + log σ² + (x − μ)²/σ²)                                     gaussian.log_prob
 
     x: (B, …).  mu, log_var: x's shape, with length-1 axes where shared, or numbers.
     Returns (B,), in nats, summed over the event.  Raises ValueError if the shapes do not fit.
@@ -29,7 +29,9 @@ def log_prob(x: Array, mu: Array, log_var: Array) -> Array:
 
 
 def entropy(log_var: Array) -> Array:
-    """H = ½ Σ (1 + log 2π + log σ²).
+    """Entropy, the mean of −log p.
+
+        H = ½ Σ (1 + log 2π + log σ²)                                                       gaussian.entropy
 
     log_var: (B, …), the full shape of the event.  Returns (B,), in nats, summed over the event.
     Raises ValueError if there is no batch axis.
@@ -39,7 +41,9 @@ def entropy(log_var: Array) -> Array:
 
 
 def sample(rng, mu: Array, log_var: Array, eps: Array | None = None) -> Array:
-    """z = μ + σ⊙ε, ε ~ N(0, I): the reparametrisation (Kingma & Welling 2014, eq. 4).
+    """The reparametrisation: noise that has no parameters, carried to N(μ, σ²) (Kingma & Welling 2014, eq. 4).
+
+        z = μ + σ⊙ε,      ε ~ N(0, I)                                                       gaussian.sample
 
     mu: (B, …).  log_var: mu's shape, with length-1 axes where shared, or a number.
     eps: the noise, in mu's shape; None: drawn from rng.
@@ -55,7 +59,7 @@ def sample(rng, mu: Array, log_var: Array, eps: Array | None = None) -> Array:
 def kl(mu_q: Array, log_var_q: Array, mu_p: Array, log_var_p: Array) -> Array:
     """KL(q‖p) between two diagonal Gaussians.
 
-        KL = Σ (log σ_p/σ_q + (σ_q² + (μ_q − μ_p)²)/2σ_p² − ½)
+        KL = Σ (log σ_p/σ_q + (σ_q² + (μ_q − μ_p)²)/2σ_p² − ½)                              gaussian.kl
            = ½ Σ (e^d − 1 − d + (μ_q − μ_p)²/σ_p²),      d = log σ_q² − log σ_p²
 
     The second form, with expm1, keeps the digits of a small divergence.
@@ -72,9 +76,9 @@ def kl(mu_q: Array, log_var_q: Array, mu_p: Array, log_var_p: Array) -> Array:
 
 
 def kl_standard(mu: Array, log_var: Array) -> Array:
-    """KL between a diagonal Gaussian and the standard normal.
+    """KL between a diagonal Gaussian and the standard normal (Kingma & Welling 2014, App. B).
 
-        KL = ½ Σ (μ² + σ² − log σ² − 1)          (Kingma & Welling 2014, App. B)
+        KL = ½ Σ (μ² + σ² − log σ² − 1)                                                     gaussian.kl_standard
 
     mu, log_var: (B, …), of one shape.  Returns (B,), in nats, summed over the event.
     Raises ValueError if the shapes differ.
@@ -124,10 +128,10 @@ _LEGENDRE = (
 def discretised_log_prob(x: Array, mu: Array, log_sigma: Array, levels: int) -> Array:
     """log-probability of the bin around each x, for data on `levels` equally spaced values of [−1, 1].
 
-        log ∫ N(u; μ, σ²) du  from x − h to x + h,      h = 1/(levels − 1)      (Ho et al. 2020, eq. 13)
+        log ∫ N(u; μ, σ²) du  from x − h to x + h,      h = 1/(levels − 1)                  gaussian.discretised
 
-    The bins around −1 and 1 reach to −∞ and ∞, so the levels' probabilities sum to 1.  (x off the grid: the
-    bin is centred on x, and open for x within h of ±1 or beyond.)
+    (Ho et al. 2020, eq. 13.)  The bins around −1 and 1 reach to −∞ and ∞, so the levels' probabilities sum to 1.
+    (x off the grid: the bin is centred on x, and open for x within h of ±1 or beyond.)
 
     Φ(b) − Φ(a) of the formula is 0 − 0 or 1 − 1 in the tails, and loses its digits for narrow bins.  So the
     bin is mirrored to the right: in units of σ its centre is c ≥ 0, its half-width w, its ends a = c − w and

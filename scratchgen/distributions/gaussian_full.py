@@ -22,7 +22,7 @@ LOG_2PI = log(2 * pi)
 def log_prob(x: Array, mu: Array, cov: Array) -> Array:
     """log N(x; μ, Σ).
 
-        log p(x) = −½ (D log 2π + log det Σ + ‖L⁻¹(x − μ)‖²),      log det Σ = 2 Σ_i log L_ii
+        log p(x) = −½ (D log 2π + log det Σ + ‖L⁻¹(x − μ)‖²),   log det Σ = 2 Σ_i log L_ii  gaussian_full.log_prob
 
     x: (B, D).  mu: (B, D) or (1, D).  cov: (D, D) or (B, D, D).
     Returns (B,), in nats, summed over the event.  Raises ValueError if the shapes do not fit.
@@ -37,7 +37,9 @@ def log_prob(x: Array, mu: Array, cov: Array) -> Array:
 
 
 def entropy(cov: Array) -> Array:
-    """H = ½ (D + D log 2π + log det Σ).
+    """Entropy, the mean of −log p.
+
+        H = ½ (D + D log 2π + log det Σ)                                                    gaussian_full.entropy
 
     cov: (B, D, D), or (D, D).  Returns (B,), in nats, summed over the event; () for one shared covariance.
     Raises ValueError if cov holds no square matrices.
@@ -47,7 +49,9 @@ def entropy(cov: Array) -> Array:
 
 
 def sample(rng, mu: Array, cov: Array, eps: Array | None = None) -> Array:
-    """z = μ + L·ε, ε ~ N(0, I).
+    """Independent noise, carried to N(μ, Σ).
+
+        z = μ + L·ε,      ε ~ N(0, I)                                                       gaussian_full.sample
 
     mu: (B, D).  cov: (D, D) or (B, D, D).  eps: the noise, (B, D); None: drawn from rng.
     Returns (B, D), differentiable in mu and cov.  Raises ValueError if the shapes do not fit.
@@ -62,7 +66,7 @@ def sample(rng, mu: Array, cov: Array, eps: Array | None = None) -> Array:
 def kl(mu_q: Array, cov_q: Array, mu_p: Array, cov_p: Array) -> Array:
     """KL(q‖p) between two Gaussians.
 
-        KL = ½ (tr Σ_p⁻¹Σ_q + (μ_q − μ_p)ᵀ Σ_p⁻¹ (μ_q − μ_p) − D + log det Σ_p − log det Σ_q)
+        KL = ½ (tr Σ_p⁻¹Σ_q + (μ_q−μ_p)ᵀΣ_p⁻¹(μ_q−μ_p) − D + log det Σ_p − log det Σ_q)     gaussian_full.kl
 
     With M = L_p⁻¹L_q, lower triangular, tr Σ_p⁻¹Σ_q = Σ M_ij² and the terms gather into
 
@@ -94,7 +98,9 @@ class Conditional(NamedTuple):
 def condition(mu: Array, cov: Array, observed: Sequence[int], values: Array) -> Conditional:
     """N(μ, Σ) given that the `observed` coordinates o take `values`; u are the others.
 
-        μ_u + Σ_uo Σ_oo⁻¹ (values − μ_o),      Σ_uu − Σ_uo Σ_oo⁻¹ Σ_ou      (Bishop 2006, eqs. 2.81 and 2.82)
+        μ_u + Σ_uo Σ_oo⁻¹ (values − μ_o),      Σ_uu − Σ_uo Σ_oo⁻¹ Σ_ou                      gaussian_full.condition
+
+    (Bishop 2006, eqs. 2.81 and 2.82.)
 
     mu: (B, D).  cov: (D, D) or (B, D, D).  observed: k different integers.  values: (B, k), in their order.
     Returns mu (B, D−k) and cov (D−k, D−k) or (B, D−k, D−k), the coordinates in ascending order.

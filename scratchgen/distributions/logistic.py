@@ -14,7 +14,9 @@ from scratchgen.distributions.events import alike, bin_half_width, fitted, per_e
 
 
 def log_prob(x: Array, mu: Array, log_s: Array) -> Array:
-    """log p(x) = Σ (log σ(z) + log σ(−z) − log s),  z = (x − μ)/s.
+    """log of the density, the slope of the distribution function.
+
+        log p(x) = Σ (log σ(z) + log σ(−z) − log s),      z = (x − μ)/s                     logistic.log_prob
 
     x: (B, …).  mu, log_s: x's shape, with length-1 axes where shared, or numbers.
     Returns (B,), in nats, summed over the event.  Raises ValueError if the shapes do not fit.
@@ -25,7 +27,9 @@ def log_prob(x: Array, mu: Array, log_s: Array) -> Array:
 
 
 def entropy(log_s: Array) -> Array:
-    """H = Σ (log s + 2).
+    """Entropy, the mean of −log p.
+
+        H = Σ (log s + 2)                                                                   logistic.entropy
 
     log_s: (B, …), the full shape of the event.  Returns (B,), in nats, summed over the event.
     Raises ValueError if there is no batch axis.
@@ -35,7 +39,9 @@ def entropy(log_s: Array) -> Array:
 
 
 def sample(rng, mu: Array, log_s: Array, u: Array | None = None) -> Array:
-    """x = μ + s·logit(u), u ~ U(0, 1): the inverse of the distribution function.
+    """The inverse of the distribution function, of uniform noise.
+
+        x = μ + s·logit(u),      u ~ U(0, 1)                                                logistic.sample
 
     mu: (B, …).  log_s: mu's shape, with length-1 axes where shared, or a number.
     u: the noise, in mu's shape, inside (0, 1); None: drawn from rng.
@@ -53,13 +59,13 @@ def sample(rng, mu: Array, log_s: Array, u: Array | None = None) -> Array:
 def discretised_log_prob(x: Array, mu: Array, log_s: Array, levels: int) -> Array:
     """log-probability of the bin around each x, for data on `levels` equally spaced values of [−1, 1].
 
-        log (σ(b) − σ(a)),  a, b = (x ∓ h − μ)/s,  h = 1/(levels − 1)        (Salimans et al. 2017, eq. 2)
+        log (σ(b) − σ(a)),      a, b = (x ∓ h − μ)/s,      h = 1/(levels − 1)               logistic.discretised
           = log σ(b) + log σ(−a) + log(1 − e^(−2h/s))
 
-    The second line, which holds because σ(b) − σ(a) = σ(b)·σ(−a)·(1 − e^(a−b)), has no difference of near
-    numbers at all.  The bins around −1 and 1 reach to −∞ and ∞ (log σ(b), log σ(−a)), so the levels'
-    probabilities sum to 1.  (x off the grid: the bin is centred on x, and open for x within h of ±1 or
-    beyond.)
+    (Salimans et al. 2017, eq. 2.)  The second line, which holds because σ(b) − σ(a) = σ(b)·σ(−a)·(1 − e^(a−b)),
+    has no difference of near numbers at all.  The bins around −1 and 1 reach to −∞ and ∞ (log σ(b), log σ(−a)),
+    so the levels' probabilities sum to 1.  (x off the grid: the bin is centred on x, and open for x within h of
+    ±1 or beyond.)
 
     x: (B, …).  mu, log_s: x's shape, with length-1 axes where shared, or numbers.
     Returns (B,), in nats, summed over the event.

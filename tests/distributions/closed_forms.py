@@ -1,6 +1,7 @@
 """What the tests of the distributions share: what hypothesis draws, and checks that every function must pass."""
 
 import numpy as np
+from evidence import agree, apart, at_most, host
 from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -11,6 +12,7 @@ seldom = settings(max_examples=max(5, settings().max_examples // 5))           #
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)       # (B, …)
 event_shapes = st.lists(st.integers(1, 3), min_size=2, max_size=3).map(tuple)  # with an event axis
+POSITIVE = np.finfo(np.float64).tiny                                          # at_most(POSITIVE, x): x > 0
 
 
 def floats(low: float, high: float):
@@ -40,25 +42,27 @@ def rounded(args):
 
 
 def check_everywhere(f, *args, tolerance: float = 1e-5):
-    """f of float64 arrays; equal on tensors and on the strict backend, and close to it in float32.
+    """f of float64 arrays, on the active backend; equal on tensors, on NumPy and the strict backend, near in float32.
 
+    f: a function of the library, lifted (see `evidence`), or one made of such.
     float32 rounds at 6e-8; a sum of a few dozen terms, each a handful of roundings, stays within 1e-5 of
     max(1, |value|).  The float64 value it is held against is that of the same rounded arguments.
     """
     value = f(*args)
-    assert isinstance(value, (np.ndarray, np.float64))
+    assert isinstance(value, np.ndarray)
     assert value.dtype == np.float64
-    tensors = [sg.tensor(a) if a.dtype == np.float64 else a for a in args]
-    recorded = f(*tensors)
+    recorded = f(*[sg.tensor(a) if a.dtype == np.float64 else a for a in args])
     assert isinstance(recorded, sg.Tensor)
-    np.testing.assert_array_equal(recorded.numpy(), value)
-    with sg.backend("strict") as xp:
-        np.testing.assert_array_equal(xp.to_numpy(f(*[xp.asarray(a) for a in args])), value)
+    agree(recorded, value)
+    with sg.backend("numpy"):
+        plain = f(*args)
+    with sg.backend("strict"):
+        agree(f(*args), plain)
     single = rounded(args)
     low = f(*single)
     assert low.dtype == np.float32
     exact = f(*[a.astype(np.float64) if a.dtype == np.float32 else a for a in single])
-    np.testing.assert_array_less(np.abs(low - exact), tolerance * np.maximum(1, np.abs(exact)))
+    agree(low, exact, atol=tolerance * np.maximum(1, np.abs(exact)))
     return value
 
 
@@ -72,31 +76,66 @@ def check_finite(f, *args) -> tuple[np.ndarray, np.ndarray]:
     for inputs in ([a.astype(np.float64) for a in single], single):
         variables = [sg.tensor(a) for a in inputs]
         value = f(*variables)
-        gradients = sg.gradients(value.sum(), variables)
-        assert all(np.isfinite(a).all() for a in (value.numpy(), *gradients))
-        assert {a.dtype for a in (value, *gradients)} == {inputs[0].dtype}
-        answers.append((value.numpy(), gradients))
-    (exact, exact_gradients), (low, low_gradients) = answers
-    for a, b in zip([exact, *exact_gradients], [low, *low_gradients], strict=True):
-        np.testing.assert_array_less(np.abs(a - b), 3e-5 * np.maximum(1, np.abs(a)))
-    return exact, low
+        found = [host(a) for a in (value, *sg.gradients(value.sum(), variables))]
+        assert all(np.isfinite(a).all() for a in found)
+        assert {a.dtype for a in found} == {inputs[0].dtype}
+        answers.append(found)
+    exact, low = answers
+    for a, b in zip(exact, low, strict=True):
+        agree(b, a, atol=3e-5 * np.maximum(1, np.abs(a)))
+    return exact[0], low[0]
+
+
+def check_gradients(f, *args) -> None:
+    """First and second derivatives against central differences, on NumPy: their steps need float64 and no device."""
+    with sg.backend("numpy"):
+        sg.check_grads(f, args, order=2)
 
 
 # --- statistical tests --------------------------------------------------------------------------------------
 
 ALPHA = 1e-7      # of each test: with fewer than ten of them, 1e-6 for the family
-N = 20_000        # Kolmogorov–Smirnov at this α rejects a distance of 0.021: a scale that is off by 9 %
+N = 20_000
+FARTHEST = stats.kstwo.isf(ALPHA, N)      # Kolmogorov–Smirnov: 0.021, which a scale that is off by 9 % exceeds
 
 
-def fits(sample, cdf) -> bool:
-    """Whether a Kolmogorov–Smirnov test keeps the sample of N draws."""
+def distance(sample, cdf) -> float:
+    """Kolmogorov–Smirnov distance of N draws from a law, by its distribution function."""
     sample = np.ravel(sample)
     assert sample.size == N
-    return stats.kstest(sample, cdf).pvalue > ALPHA
+    return stats.kstest(sample, cdf).statistic
 
 
-def fits_counts(labels, p) -> bool:
-    """Whether a chi-square test keeps N labels for the probabilities p."""
+def check_fits(sample, cdf) -> None:
+    """A Kolmogorov–Smirnov test keeps the sample."""
+    at_most(distance(sample, cdf), FARTHEST)
+
+
+def check_misfits(sample, cdf) -> None:
+    """A Kolmogorov–Smirnov test rejects the sample."""
+    apart(distance(sample, cdf), 0, by=FARTHEST)
+
+
+def chi_square(labels, p) -> tuple[float, float]:
+    """Pearson's statistic of N labels for the probabilities p, and what it stays below but for one time in 1/ALPHA."""
     labels = np.ravel(labels)
     assert labels.size == N
-    return stats.chisquare(np.bincount(labels, minlength=len(p)), N * np.asarray(p)).pvalue > ALPHA
+    expected = N * np.asarray(p)
+    return stats.chisquare(np.bincount(labels, minlength=len(p)), expected).statistic, stats.chi2.isf(ALPHA, len(p) - 1)
+
+
+def check_counts(labels, p) -> None:
+    """A chi-square test keeps the labels."""
+    at_most(*chi_square(labels, p))
+
+
+def check_miscounts(labels, p) -> None:
+    """A chi-square test rejects the labels."""
+    statistic, critical = chi_square(labels, p)
+    apart(statistic, 0, by=critical)
+
+
+def successes(p: float) -> tuple[float, float]:
+    """Middle and half width of the counts that N trials give but for one time in 1/ALPHA: the exact interval."""
+    low, high = stats.binom.interval(1 - ALPHA, N, p)
+    return (low + high) / 2, (high - low) / 2

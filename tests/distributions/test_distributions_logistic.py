@@ -6,7 +6,9 @@ from closed_forms import (
     N,
     check_everywhere,
     check_finite,
-    fits,
+    check_fits,
+    check_gradients,
+    check_misfits,
     floats,
     over_event,
     seeds,
@@ -14,14 +16,16 @@ from closed_forms import (
     shapes,
     uniform,
 )
+from evidence import agree, at_most, lifted, up
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-import scratchgen as sg
 from reference import distributions as oracle
-from scratchgen.distributions import logistic
+from scratchgen import distributions
 from scratchgen.random import Generator
+
+logistic = lifted(distributions.logistic)
 
 LEVELS = st.sampled_from([2, 3, 17, 256])
 
@@ -36,7 +40,7 @@ def test_log_prob_is_scipys(shape, seed):
     x, mu, log_s = uniform(seed, shape, (-9, 9), (-9, 9), (-3, 3))
     got = check_everywhere(logistic.log_prob, x, mu, log_s)
     want = over_event(oracle.logistic_log_prob(x, mu, np.exp(log_s)))
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    agree(got, want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.equation("logistic.entropy")
@@ -45,11 +49,11 @@ def test_log_prob_is_scipys(shape, seed):
 def test_entropy_is_its_integral(log_s):
     got = check_everywhere(logistic.entropy, np.array([log_s]))
     want = sum(oracle.entropy_logistic_quad(0.0, s) for s in np.exp(log_s))
-    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+    agree(got, want, rtol=1e-10, atol=1e-10)
 
 
 def test_there_is_no_closed_divergence():
-    assert not hasattr(logistic, "kl")
+    assert not hasattr(distributions.logistic, "kl")
 
 
 @pytest.mark.equation("logistic.sample")
@@ -58,28 +62,30 @@ def test_samples_fit_and_a_wrong_scale_does_not(dtype):
     mu, log_s = np.full((N // 4, 4), 0.7, dtype), np.full((N // 4, 1), -1.2, dtype)
     x = logistic.sample(Generator(51), mu, log_s)
     assert x.dtype == dtype
-    assert fits(x, stats.logistic(0.7, np.exp(-1.2)).cdf)
-    assert not fits(x, stats.logistic(0.7, 1.12 * np.exp(-1.2)).cdf)
-    assert not fits(x, stats.norm(0.7, np.pi / np.sqrt(3) * np.exp(-1.2)).cdf)     # of the same variance
+    check_fits(x, stats.logistic(0.7, np.exp(-1.2)).cdf)
+    check_misfits(x, stats.logistic(0.7, 1.12 * np.exp(-1.2)).cdf)
+    check_misfits(x, stats.norm(0.7, np.pi / np.sqrt(3) * np.exp(-1.2)).cdf)     # of the same variance
 
 
 @pytest.mark.equation("logistic.sample")
-def test_injected_noise_is_carried_by_the_inverse_distribution_function():
-    mu, log_s, u = uniform(6, (3, 2), (-2, 2), (-2, 2), (0.01, 0.99))
+@given(shapes, seeds)
+def test_injected_noise_is_carried_by_the_inverse_distribution_function(shape, seed):
+    mu, log_s, u = uniform(seed, shape, (-2, 2), (-2, 2), (0.01, 0.99))
     got = check_everywhere(lambda m, s, v: logistic.sample(None, m, s, u=v), mu, log_s, u)
-    np.testing.assert_allclose(got, stats.logistic(mu, np.exp(log_s)).ppf(u), rtol=1e-12, atol=1e-12)
+    agree(got, oracle.logistic_of_noise(u, mu, np.exp(log_s)), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.equation("logistic.sample")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_outermost_draws_are_finite(dtype):
     class Outermost:
         def random(self, shape, dtype):
             last = 1 - np.finfo(dtype).epsneg
-            return np.broadcast_to(np.array([0, last], dtype), shape).copy()
+            return up(np.broadcast_to(np.array([0, last], dtype), shape))
 
     low, high = logistic.sample(Outermost(), np.zeros((1, 2), dtype), 0.0)[0]
     # 0 stands for the middle of [0, step), step = 2⁻²⁴ or 2⁻⁵³; the last is one step below 1
-    assert low == pytest.approx(-high - np.log(2), rel=1e-6)
+    agree(low, -high - np.log(2), rtol=1e-6)
 
 
 @pytest.mark.equation("logistic.discretised")
@@ -88,15 +94,15 @@ def test_bins_hold_the_integral_of_the_density(levels, place, mu, log_s):
     x = grid(levels)[[round(place * (levels - 1))]]
     got = logistic.discretised_log_prob(x, mu, log_s, levels)
     want = oracle.discretised_logistic_log_prob(x[:, 0], mu, np.exp(log_s), levels)
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=3e-11)
+    agree(got, want, rtol=1e-12, atol=3e-11)
 
 
 @pytest.mark.equation("logistic.discretised")
 @given(levels=LEVELS, mu=floats(-3, 3), log_s=floats(-8, 20))
 def test_the_bins_sum_to_one(levels, mu, log_s):
     log_p = logistic.discretised_log_prob(grid(levels), mu, log_s, levels)
-    assert (log_p <= 0).all()
-    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-12)
+    at_most(log_p, 0.0)
+    agree(np.exp(log_p).sum(), 1, atol=1e-12)
 
 
 @pytest.mark.equation("logistic.discretised")
@@ -107,7 +113,7 @@ def test_events_add_on_every_backend(seed, levels, shape):
     mu, log_s = uniform(seed, shape, (-1.5, 1.5), (-5, 3))
     got = check_everywhere(lambda *a: logistic.discretised_log_prob(*a, levels), x, mu, log_s)
     parts = logistic.discretised_log_prob(x.reshape(-1), mu.reshape(-1), log_s.reshape(-1), levels)
-    np.testing.assert_allclose(got, over_event(parts.reshape(shape)), rtol=1e-13)
+    agree(got, over_event(parts.reshape(shape)), rtol=1e-13)
 
 
 @pytest.mark.equation("logistic.discretised")
@@ -117,27 +123,30 @@ def test_bins_far_out(scales):
     levels, h = 17, 1 / 16
     s = np.array([0.5 / scales])
     got = logistic.discretised_log_prob(np.ones(1), 0.5 - h, np.log(s), levels)
-    np.testing.assert_allclose(got, stats.logistic.logsf(0.5 / s), rtol=1e-13)
+    agree(got, stats.logistic.logsf(0.5 / s), rtol=1e-13)
     for x in (-0.875, 0.25):
         got = logistic.discretised_log_prob(np.array([x]), x - 0.5, np.log(s), levels)
         want = oracle.discretised_logistic_log_prob(x, x - 0.5, s, levels)
-        np.testing.assert_allclose(got, want, rtol=1e-12)
+        agree(got, want, rtol=1e-12)
 
 
+@pytest.mark.equation("logistic.discretised")
 @pytest.mark.parametrize("x", [-1.0, -0.875, 0.25, 1.0])
 @pytest.mark.parametrize(("mu", "log_s"), [(0.25, -3.0), (0.25, 1.0), (-0.6, -1.0), (-0.25, -4.6)])
 def test_gradients_of_bins(x, mu, log_s):
     args = np.array([mu]), np.array([log_s])
-    sg.check_grads(lambda m, s: logistic.discretised_log_prob(np.array([x]), m, s, 17), args, order=2)
+    check_gradients(lambda m, s: logistic.discretised_log_prob(np.array([x]), m, s, 17), *args)
 
 
+@pytest.mark.equation("logistic.log_prob", "logistic.entropy", "logistic.sample")
 def test_gradients():
     x, mu, log_s = uniform(1, (2, 3), (-2, 2), (-2, 2), (-1, 1))
-    sg.check_grads(logistic.log_prob, (x, mu, log_s), order=2)
-    sg.check_grads(logistic.entropy, (log_s,), order=2)
-    sg.check_grads(lambda m, s: logistic.sample(None, m, s, u=special.expit(x)), (mu, log_s), order=2)
+    check_gradients(logistic.log_prob, x, mu, log_s)
+    check_gradients(logistic.entropy, log_s)
+    check_gradients(lambda m, s: logistic.sample(None, m, s, u=special.expit(x)), mu, log_s)
 
 
+@pytest.mark.equation("logistic.log_prob", "logistic.discretised")
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_extremes_are_finite_in_both_precisions(levels):
     x, mu, log_s = (
@@ -150,11 +159,11 @@ def test_extremes_are_finite_in_both_precisions(levels):
         )
     )
     _, low = check_finite(lambda m, s: logistic.discretised_log_prob(x.astype(m.dtype), m, s, levels), mu, log_s)
-    assert (low <= 0).all()
+    at_most(low, 0.0)
     value, _ = check_finite(lambda m, s: logistic.log_prob(x.astype(m.dtype), m, s), mu, log_s)
     # what scipy is given is what check_finite gave: the arguments rounded to float32
     want = stats.logistic.logpdf(x, mu.astype("f").astype("d"), np.exp(log_s.astype("f").astype("d")))
-    np.testing.assert_allclose(value, want, rtol=1e-11)
+    agree(value, want, rtol=1e-11)
 
 
 def test_misfits_are_refused():

@@ -8,6 +8,7 @@ from scipy import stats
 
 from reference import distributions as D
 from reference import quadrature as Q
+from reference.gaussian import affine_map
 
 
 def test_three_quadratures_agree():
@@ -128,3 +129,19 @@ def test_bernoulli_and_categorical():
 def test_expectation_of_a_function_that_is_no_polynomial():
     expected = math.exp(0.3 + 0.5 * 0.4**2)
     assert D.expectation_quad(math.exp, 0.3, 0.4) == pytest.approx(expected, rel=1e-11)
+
+
+def test_noise_is_carried_to_the_law_it_names():
+    """Affine with a triangular Jacobian, positive on its diagonal, whose square is the covariance."""
+    cov = np.array([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 0.5]])
+    A, B = affine_map(lambda eps: D.multivariate_normal_of_noise(eps, np.array([1.0, 2.0, 3.0]), cov), 3)
+    np.testing.assert_allclose(A @ A.T, cov, atol=1e-12)
+    np.testing.assert_allclose(B, [1, 2, 3], atol=1e-12)
+    np.testing.assert_allclose(np.triu(A, 1), 0, atol=1e-12)
+    assert (np.diag(A) > 0).all()
+    assert D.normal_of_noise(1.5, 2.0, 0.5) == pytest.approx(2.75, rel=1e-12)
+    assert stats.logistic.cdf(D.logistic_of_noise(0.3, 2.0, 0.5), 2.0, 0.5) == pytest.approx(0.3, rel=1e-12)
+    assert D.bernoulli_of_noise(np.array([0.0, 0.24, 0.26, 0.9]), 0.25).tolist() == [1, 1, 0, 0]
+    exponential = np.random.default_rng(0).exponential(size=(20_000, 3))
+    share = np.bincount(D.categorical_of_noise(exponential, np.array([0.1, 0.2, 0.7]))) / 20_000
+    np.testing.assert_allclose(share, [0.1, 0.2, 0.7], atol=5.3 * 0.5 / np.sqrt(20_000))      # α = 1e-7
