@@ -18,6 +18,7 @@ from scratchgen.backend import get
 from scratchgen.train.atomic import write_atomically
 from scratchgen.verify import page, terminal
 from scratchgen.verify.findings import Findings, as_json, findings
+from scratchgen.verify.formula import mathml
 from scratchgen.verify.ledger import Ledger
 from scratchgen.verify.session import VerifyError, check_installed, run_mutants, run_tests
 from scratchgen.version import VERSION
@@ -34,6 +35,8 @@ def verify(pattern: str, examples: int | None, backend: str, report: Path, mutan
     if not part.equations and not part.slips:
         families = ", ".join(dict.fromkeys(id.split(".")[0] for id in ledger.equations))
         raise VerifyError(f"no equation is called like {pattern!r}; there are the families {families}")
+    for tex in [e.tex for e in part.equations.values()] + [f for s in part.slips.values() for f in (s.printed, s.holds)]:
+        mathml(tex)  # what cannot be shown is said before minutes of work, not after
     name = get(backend).name  # the one line of a backend that cannot be used, before anything starts
     report.mkdir(parents=True, exist_ok=True)
     jobs = jobs or os.cpu_count() or 1

@@ -6,6 +6,8 @@ import unicodedata
 from functools import cache
 from xml.etree import ElementTree
 
+from scratchgen.verify.ledger import LedgerError
+
 SUB = dict(zip("0123456789+-−=()aeijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ", strict=True))
 SUP = dict(zip("0123456789+-−=()aeijklmnoprstuvxT", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ᵃᵉⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛˣᵀ", strict=True))
 ACCENTS = {"¯": "\u0304", "‾": "\u0304", "~": "\u0303", "˜": "\u0303", "^": "\u0302", "ˆ": "\u0302", "˙": "\u0307"}
@@ -16,12 +18,12 @@ NAMES = {"log", "ln", "det", "exp", "min", "max", "sin", "cos", "tr", "arg", "sg
 
 @cache
 def mathml(tex: str) -> str:
-    """A <math> element.  Raises ValueError where the converter does not know a command."""
+    """A <math> element.  Raises LedgerError where the converter does not know a command."""
     from latex2mathml.converter import convert
 
     text = convert(tex, display="block")
     if "\\" in text:
-        raise ValueError(f"TeX that cannot be rendered: {tex}")
+        raise LedgerError(f"TeX that cannot be rendered: {tex}")
     return text
 
 

@@ -42,12 +42,13 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _equations(found: Findings) -> Table:
-    table = _table("Equations", "equation, formula, oracle", "examples", "error", "tolerance", "on", "verdict")
+    table = _table("Equations", "equation, formula, oracle", "examples", "error", "tolerance", "verdict")
     for equation, tested in found.equations:
         oracle = ", ".join(name.removeprefix("reference.").replace(":", ".") for name in equation.oracle)
-        what = Text.assemble((equation.id, "bold"), "\n", plain(equation.tex), "\n", (f"oracle: {oracle}", "dim"))
         on = " ".join([*tested.backends, *tested.dtypes])
-        table.add_row(what, f"{tested.examples:,}", *numbers(tested), on, verdict(tested, HOLDS))
+        lines = (plain(equation.tex), "\n", (f"oracle {oracle}; on {on or '–'}", "dim"))
+        what = Text.assemble((equation.id, "bold"), "\n", *lines)
+        table.add_row(what, f"{tested.examples:,}", *numbers(tested), verdict(tested, HOLDS))
     return table
 
 

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from scratchgen.verify.formula import mathml, plain
+from scratchgen.verify.ledger import LedgerError
 
 LINES = {
     r"\frac{a+b}{2c}": "(a + b)/(2c)",
@@ -36,5 +37,5 @@ def test_mathml_is_well_formed_and_whole(tex):
 
 
 def test_an_unknown_command_is_refused():
-    with pytest.raises(ValueError, match="cannot be rendered"):
+    with pytest.raises(LedgerError, match="cannot be rendered"):
         mathml(r"\nosuchcommand{x}")
