@@ -285,14 +285,14 @@ def report(run: Path) -> None:
 
 @commands.command()
 @click.argument("pattern", default="*")
-@click.option("--examples", type=click.IntRange(min=1), help="Inputs to draw per property.  [default: 30]")
+@click.option("--examples", type=click.IntRange(min=1), default=30, show_default=True, help="Inputs to draw per property.")
 @click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/verify"),
               show_default=True, help="Where verify.json and index.html go.")
 @click.option("--mutants/--no-mutants", default=True, help="Whether to show that the tests can fail.  [default: yes]")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one per core]")
 @backend_option
 def verify(
-    pattern: str, examples: int | None, folder: Path, mutants: bool, jobs: int | None, backend: str | None
+    pattern: str, examples: int, folder: Path, mutants: bool, jobs: int | None, backend: str | None
 ) -> None:
     """Check every equation against its oracle, prove the misprints, kill the wrong formulas.
 

@@ -98,8 +98,7 @@ def summary(item) -> dict:
         "equations": [id for mark in item.iter_markers("equation") for id in mark.args],
         "slips": [id for mark in item.iter_markers("slip") for id in mark.args],
         "examples": seen.examples if drawn else 1, "comparisons": seen.comparisons,
-        "error": seen.error, "tolerance": seen.tolerance, "ratio": seen.ratio,
-        "dtypes": sorted(seen.dtypes), "backends": sorted(seen.backends), "notes": seen.notes,
+        "nearest": seen.nearest, "backends": sorted(seen.backends), "notes": seen.notes,
     }  # fmt: skip
 
 

@@ -26,16 +26,15 @@ class Record:
 
     def __init__(self) -> None:
         self.examples = 0
-        self.error, self.tolerance, self.ratio = 0.0, 0.0, -1.0  # of the comparison that came nearest to failing
+        self.nearest: dict[str, tuple[float, float, float]] = {}
+        """By dtype: error, tolerance and their ratio where a comparison came nearest to failing."""
         self.comparisons = 0
-        self.dtypes: set[str] = set()
         self.backends: set[str] = set()
         self.notes: dict[str, Any] = {}
 
     def compare(self, error: np.ndarray, tolerance: np.ndarray, dtype: Any) -> None:
         """One more comparison: keep the place where the error is the largest share of its tolerance."""
         self.comparisons += 1
-        self.dtypes.add(str(dtype))
         self.backends.add(active().name)
         error, tolerance = np.broadcast_arrays(np.atleast_1d(error), np.atleast_1d(tolerance))
         if not error.size:
@@ -44,9 +43,9 @@ class Record:
             ratio = np.where(error == 0, 0.0, error / tolerance)  # an exact hit passes a tolerance of zero
         ratio = np.where(np.isnan(ratio), np.inf, ratio)
         worst = int(ratio.argmax())
-        if ratio.flat[worst] > self.ratio:
-            self.error, self.tolerance = float(error.flat[worst]), float(tolerance.flat[worst])
-            self.ratio = float(ratio.flat[worst])
+        if ratio.flat[worst] > self.nearest.get(str(dtype), (0.0, 0.0, -1.0))[2]:
+            place = error.flat[worst], tolerance.flat[worst], ratio.flat[worst]
+            self.nearest[str(dtype)] = tuple(map(float, place))  # type: ignore[assignment]
 
 
 record = Record()

@@ -24,7 +24,7 @@ from scratchgen.verify.session import VerifyError, check_installed, run_mutants,
 from scratchgen.version import VERSION
 
 
-def verify(pattern: str, examples: int | None, backend: str, report: Path, mutants: bool, jobs: int | None) -> bool:
+def verify(pattern: str, examples: int, backend: str, report: Path, mutants: bool, jobs: int | None) -> bool:
     """Run the tests and the mutants of all equations that fit the pattern.  Returns whether everything holds.
 
     Raises VerifyError or LedgerError, in one line, if there is nothing to run, or nothing to run it with.
@@ -35,8 +35,9 @@ def verify(pattern: str, examples: int | None, backend: str, report: Path, mutan
     if not part.equations and not part.slips:
         families = ", ".join(dict.fromkeys(id.split(".")[0] for id in ledger.equations))
         raise VerifyError(f"no equation is called like {pattern!r}; there are the families {families}")
-    for tex in [e.tex for e in part.equations.values()] + [f for s in part.slips.values() for f in (s.printed, s.holds)]:
-        mathml(tex)  # what cannot be shown is said before minutes of work, not after
+    for entry in (*part.equations.values(), *part.slips.values()):
+        for tex in entry.formulas:
+            mathml(tex)  # what cannot be shown is said before minutes of work, not after
     name = get(backend).name  # the one line of a backend that cannot be used, before anything starts
     report.mkdir(parents=True, exist_ok=True)
     jobs = jobs or os.cpu_count() or 1
@@ -69,14 +70,15 @@ def _announcement(part: Ledger, backend: str, mutants: bool, jobs: int, report: 
     return f"verifying {what} on {backend}, {jobs} at a time; the report goes to {report}"
 
 
-def _facts(backend: str, examples: int | None, seconds: float) -> dict[str, Any]:
+def _facts(backend: str, examples: int, seconds: float) -> dict[str, Any]:
     packages = ("numpy", "scipy", "hypothesis", "pytest")
     return {
         "backend": backend,
-        "examples": "the default" if examples is None else f"{examples:,} per property",
-        "scratchgen": VERSION,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "machine": f"{platform.machine()} {sys.platform}",
+        "examples": f"{examples:,} per property",
         "seconds": round(seconds, 1),
+        "versions": {
+            "scratchgen": VERSION,
+            "python": f"{platform.python_version()} on {platform.machine()} {sys.platform}",
+            **{name: version(name) for name in packages},
+        },
     }

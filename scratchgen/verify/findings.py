@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from scratchgen.verify.ledger import Equation, Ledger, Mutant, Slip
 
 HOLDS, FAILS, UNTESTED = "holds", "FAILS", "no test"
 PROVEN, KILLED = "proven", "killed"
+
+
+class Nearest(NamedTuple):
+    """An error beside what it may be, and the first over the second."""
+
+    error: float
+    tolerance: float
+    ratio: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +28,9 @@ class Tested:
     """The tests that failed, each with its last line."""
     examples: int
     """How many inputs were tried, those that hypothesis drew and those that are written down."""
-    error: float
-    """Of the comparison that came nearest to failing: |found − expected|, …"""
-    tolerance: float
-    """… what it may be, …"""
-    ratio: float
-    """… and the first over the second; −1 where nothing was compared as numbers."""
+    nearest: dict[str, Nearest]
+    """By dtype, the comparison that came nearest to failing; empty where only yes or no was asked."""
     backends: tuple[str, ...]
-    dtypes: tuple[str, ...]
     notes: dict[str, Any]
 
     @property
@@ -66,14 +69,16 @@ class Findings:
 def gather(id: str, key: str, lines: list[dict[str, Any]]) -> Tested:
     """All lines of one equation (key "equations") or slip ("slips")."""
     mine = [line for line in lines if id in line[key] and line["outcome"] != "skipped"]
-    nearest = max(mine, key=lambda line: line["ratio"], default={"error": 0.0, "tolerance": 0.0, "ratio": -1.0})
+    nearest: dict[str, Nearest] = {}
+    for line in mine:
+        for dtype, place in line["nearest"].items():
+            nearest[dtype] = max(nearest.get(dtype, Nearest(0, 0, -1)), Nearest(*place), key=lambda n: n.ratio)
     return Tested(
         tests=len(mine),
         failed=tuple(f"{line['test']}: {line['message']}" for line in mine if line["outcome"] == "failed"),
         examples=sum(line["examples"] for line in mine),
-        error=nearest["error"], tolerance=nearest["tolerance"], ratio=nearest["ratio"],
+        nearest=dict(sorted(nearest.items(), reverse=True)),
         backends=tuple(sorted({name for line in mine for name in line["backends"]})),
-        dtypes=tuple(sorted({name for line in mine for name in line["dtypes"]})),
         notes={k: v for line in mine for k, v in line["notes"].items()},
     )  # fmt: skip
 
@@ -107,7 +112,5 @@ def as_json(found: Findings) -> dict[str, Any]:
 
 
 def _shown(tested: Tested, good: str) -> dict[str, Any]:
-    numbers = dataclasses.asdict(tested)
-    if tested.ratio < 0:
-        numbers |= {"error": None, "tolerance": None, "ratio": None}
+    numbers = dataclasses.asdict(tested) | {"nearest": {k: n._asdict() for k, n in tested.nearest.items()}}
     return numbers | {"verdict": good if tested.verdict == HOLDS else tested.verdict}

@@ -42,6 +42,10 @@ class Equation:
     why: str
     """One line: why it holds."""
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return (self.tex,)
+
 
 @dataclasses.dataclass(frozen=True)
 class Slip:
@@ -59,6 +63,10 @@ class Slip:
     """One line: what is wrong with the printed form."""
     extraction: bool = False
     """Whether the slip may be one of the text extraction, not of the lecture."""
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return (self.printed, self.holds)
 
 
 @dataclasses.dataclass(frozen=True)

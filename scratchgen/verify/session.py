@@ -46,7 +46,7 @@ def check_installed() -> None:
         raise VerifyError(f"verify needs {', '.join(missing)}: pip install -e '.[test]' in {ROOT}")
 
 
-def run_tests(part: Ledger, pattern: str, backend: str, examples: int | None, jobs: int, folder: Path) -> Outcome:
+def run_tests(part: Ledger, pattern: str, backend: str, examples: int, jobs: int, folder: Path) -> Outcome:
     """The tests of all equations and slips in `part`, on a backend; their output goes to `folder`/tests.log."""
     by_id = files_by_id()
     files = sorted({file for id in (*part.equations, *part.slips) for file in by_id.get(id, [])})
@@ -55,9 +55,8 @@ def run_tests(part: Ledger, pattern: str, backend: str, examples: int | None, jo
     lines = folder / "tests.jsonl"
     command = [sys.executable, "-m", "pytest", *files, "-m", "(equation or slip) and not long", "--tb=short"]
     command += ["-p", "no:cacheprovider", f"--equation={pattern}", f"--evidence={lines}", "-n", str(jobs)]
-    environment = {"SCRATCHGEN_BACKEND": backend, "HYPOTHESIS_PROFILE": "ci", "OPENBLAS_NUM_THREADS": "1"}
-    if examples is not None:
-        environment["HYPOTHESIS_EXAMPLES"] = str(examples)
+    environment = {"SCRATCHGEN_BACKEND": backend, "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"HYPOTHESIS_PROFILE": "ci", "HYPOTHESIS_EXAMPLES": str(examples)}
     return _follow(command, environment, lines, folder / "tests.log", "tests", None, ok=(0, 1))
 
 

@@ -42,13 +42,14 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _equations(found: Findings) -> Table:
-    table = _table("Equations", "equation, formula, oracle", "examples", "error", "tolerance", "verdict")
+    table = _table("Equations", "equation, formula, oracle", "examples", "in", "error", "tolerance", "verdict")
     for equation, tested in found.equations:
         oracle = ", ".join(name.removeprefix("reference.").replace(":", ".") for name in equation.oracle)
-        on = " ".join([*tested.backends, *tested.dtypes])
-        lines = (plain(equation.tex), "\n", (f"oracle {oracle}; on {on or '–'}", "dim"))
+        backends = " ".join(tested.backends) or "–"
+        lines = (plain(equation.tex), "\n", (f"oracle {oracle}; on {backends}", "dim"))
         what = Text.assemble((equation.id, "bold"), "\n", *lines)
-        table.add_row(what, f"{tested.examples:,}", *numbers(tested), verdict(tested, HOLDS))
+        columns = ("\n".join(column) for column in zip(*numbers(tested), strict=True))
+        table.add_row(what, f"{tested.examples:,}", *columns, verdict(tested, HOLDS))
     return table
 
 
@@ -79,11 +80,14 @@ def _mutants(found: Findings) -> Table:
     return table
 
 
-def numbers(tested: Tested) -> tuple[str, str]:
-    """The largest error and its tolerance, in two digits; a dash where only yes or no was asked."""
-    if tested.ratio < 0:
-        return "–", "–"
-    return f"{tested.error:.1e}", f"{tested.tolerance:.1e}" if tested.tolerance else "exact"
+def numbers(tested: Tested) -> list[tuple[str, str, str]]:
+    """(dtype, largest error, its tolerance), in two digits; dashes where only yes or no was asked."""
+    rows = [
+        (dtype, f"{n.error:.1e}", f"{n.tolerance:.1e}" if n.tolerance else "exact")
+        for dtype, n in tested.nearest.items()
+        if dtype != "bool"
+    ]
+    return rows or [("–", "–", "–")]
 
 
 def verdict(tested: Tested, good: str) -> Text:

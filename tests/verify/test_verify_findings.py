@@ -19,18 +19,18 @@ LEDGER = Ledger(
     {"slip.one": Slip("slip.one", "Slip", ("L1",), "there", TEX, r"\frac{b}{a}", "toy.one", "why")},
     (Mutant("toy.one", "sign", "a.py", "x = a + b", "x = a - b"), Mutant("toy.one", "sign", "a.py", "c", "d")),
 )
-FACTS = {"backend": "numpy", "seconds": 1.0}
+FACTS = {"backend": "numpy", "seconds": 1.0, "examples": "30", "versions": {"numpy": "2"}}
 
 
 def line(**changes):
     usual = {
         "test": "t.py::test", "outcome": "passed", "message": "", "equations": ["toy.one"], "slips": [], "examples": 3,
-        "error": 1e-12, "tolerance": 1e-9, "ratio": 1e-3, "backends": ["numpy"], "dtypes": ["float64"], "notes": {},
+        "nearest": {"float64": [1e-12, 1e-9, 1e-3]}, "backends": ["numpy"], "notes": {},
     }  # fmt: skip
     return usual | changes
 
 
-SLIP = line(equations=[], slips=["slip.one"], ratio=-1.0,
+SLIP = line(equations=[], slips=["slip.one"], nearest={},
             notes={"counter_example": {"a": "0.5"}, "printed": "1", "truth": "2"})  # fmt: skip
 KILLED = [{"number": 0, "outcome": "killed", "by": "t.py::test"}, {"number": 1, "outcome": "killed", "by": "x"}]
 
@@ -40,10 +40,13 @@ def judge(tests=None, mutants=KILLED, trouble=()):
 
 
 def test_all_well():
-    found = judge([line(), line(error=5e-10, ratio=0.5, examples=7), SLIP])
+    nearest = {"float64": [5e-10, 1e-9, 0.5], "float32": [1e-7, 1e-6, 0.1]}
+    found = judge([line(), line(nearest=nearest, examples=7), SLIP])
     assert found.ok
     (_, tested), = found.equations
-    assert (tested.tests, tested.examples, tested.error) == (2, 10, 5e-10)
+    assert (tested.tests, tested.examples) == (2, 10)
+    assert tested.nearest == {"float64": (5e-10, 1e-9, 0.5), "float32": (1e-7, 1e-6, 0.1)}
+    assert terminal.numbers(tested) == [("float64", "5.0e-10", "1.0e-09"), ("float32", "1.0e-07", "1.0e-06")]
     assert set(found.counts().values()) == {(1, 1), (2, 2)}
 
 
@@ -86,8 +89,9 @@ def test_the_terminal_says_what_failed_and_where():
 
 
 def test_no_comparison_is_a_dash_and_no_tolerance_is_exact():
-    assert terminal.numbers(judge([line(ratio=-1.0), SLIP]).equations[0][1]) == ("–", "–")
-    assert terminal.numbers(judge([line(error=0.0, tolerance=0.0, ratio=0.0), SLIP]).equations[0][1])[1] == "exact"
+    asked, exact = line(nearest={}), line(nearest={"float64": [0.0, 0.0, 0.0]})
+    assert terminal.numbers(judge([asked, SLIP]).equations[0][1]) == [("–", "–", "–")]
+    assert terminal.numbers(judge([exact, SLIP]).equations[0][1]) == [("float64", "0.0e+00", "exact")]
 
 
 def test_the_page_has_everything_and_needs_nothing():
@@ -106,7 +110,7 @@ def test_json_can_be_read_back():
     data = json.loads(json.dumps(as_json(judge())))
     assert data["equations"][0]["verdict"] == "holds"
     assert data["slips"][0]["verdict"] == "proven"
-    assert data["slips"][0]["error"] is None
+    assert data["slips"][0]["nearest"] == {}
     assert [m["outcome"] for m in data["mutants"]] == ["killed", "killed"]
 
 
