@@ -285,7 +285,8 @@ def report(run: Path) -> None:
 
 @commands.command()
 @click.argument("pattern", default="*")
-@click.option("--examples", type=click.IntRange(min=1), default=30, show_default=True, help="Inputs to draw per property.")
+@click.option("--examples", type=click.IntRange(min=1), default=30, show_default=True,
+              help="Inputs to draw per property.")
 @click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/verify"),
               show_default=True, help="Where verify.json and index.html go.")
 @click.option("--mutants/--no-mutants", default=True, help="Whether to show that the tests can fail.  [default: yes]")

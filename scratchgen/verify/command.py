@@ -35,9 +35,8 @@ def verify(pattern: str, examples: int, backend: str, report: Path, mutants: boo
     if not part.equations and not part.slips:
         families = ", ".join(dict.fromkeys(id.split(".")[0] for id in ledger.equations))
         raise VerifyError(f"no equation is called like {pattern!r}; there are the families {families}")
-    for entry in (*part.equations.values(), *part.slips.values()):
-        for tex in entry.formulas:
-            mathml(tex)  # what cannot be shown is said before minutes of work, not after
+    for tex in part.formulas():
+        mathml(tex)  # what cannot be shown is said before minutes of work, not after
     name = get(backend).name  # the one line of a backend that cannot be used, before anything starts
     report.mkdir(parents=True, exist_ok=True)
     jobs = jobs or os.cpu_count() or 1

@@ -42,10 +42,6 @@ class Equation:
     why: str
     """One line: why it holds."""
 
-    @property
-    def formulas(self) -> tuple[str, ...]:
-        return (self.tex,)
-
 
 @dataclasses.dataclass(frozen=True)
 class Slip:
@@ -63,10 +59,6 @@ class Slip:
     """One line: what is wrong with the printed form."""
     extraction: bool = False
     """Whether the slip may be one of the text extraction, not of the lecture."""
-
-    @property
-    def formulas(self) -> tuple[str, ...]:
-        return (self.printed, self.holds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +163,10 @@ class Ledger:
             printed, holds = " ".join(s.printed.split()), " ".join(s.holds.split())
             return f"{id}: {s.name}\n    printed  {printed}\n    holds    {holds}"
         return f"{id}: not in the ledger"
+
+    def formulas(self) -> list[str]:
+        """All TeX that a report of it shows."""
+        return [e.tex for e in self.equations.values()] + [f for s in self.slips.values() for f in (s.printed, s.holds)]
 
     def select(self, pattern: str) -> Ledger:
         """The part whose equation's id fits a pattern such as `diffusion.*`; a bare word fits the family."""
