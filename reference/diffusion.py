@@ -11,12 +11,13 @@ abbreviate these, occur nowhere in this file.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
 
 from reference.gaussian import chain_joint, condition, regression
-from reference.quadrature import integrate_panels, panel_nodes, spread_edges
+from reference.quadrature import integrate, integrate_panels, panel_nodes, spread_edges
 
 
 def forward_chain(beta, x0) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +36,14 @@ def forward_chain(beta, x0) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(means), np.stack(covs)
 
 
+def continuous_decay(rate: Callable[[float], float], u: float) -> float:
+    """What is left of x₀'s square at time u when kernels grow ever more and ever weaker, β = rate(u)·du each.
+
+    Its logarithm falls at that rate, so it is integrated.
+    """
+    return math.exp(-integrate(rate, [0.0, u])) if u else 1.0
+
+
 def forward_joint(beta, mean, cov) -> tuple[np.ndarray, np.ndarray]:
     """Joint mean and covariance of (x₀, x₁, …, x_T), stacked, for x₀ ~ N(mean, cov); cov = 0 fixes x₀."""
     d = np.atleast_1d(mean).size
@@ -43,15 +52,15 @@ def forward_joint(beta, mean, cov) -> tuple[np.ndarray, np.ndarray]:
                        [b * eye for b in beta], mean, cov)
 
 
-def posterior(beta, t: int, x0, xt) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and covariance (d, d) of x_{t−1} given x_t and x₀, for t = 1 … T.
+def posterior(beta, t: int, x0, xt, s: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) of x_s given x_t and x₀, for t = 1 … T and s < t; without s, of x_{t−1}.
 
-    The pair (x_{t−1}, x_t) given x₀ is cut out of the chain's joint Gaussian and conditioned on x_t.
+    The pair (x_s, x_t) given x₀ is cut out of the chain's joint Gaussian and conditioned on x_t.
     """
     x0 = np.atleast_1d(np.asarray(x0, dtype=np.float64))
-    d = x0.size
+    d, s = x0.size, t - 1 if s is None else s
     mean, cov = forward_joint(beta, x0, np.zeros((d, d)))
-    pair = np.arange((t - 1) * d, (t + 1) * d)
+    pair = np.concatenate([np.arange(s * d, (s + 1) * d), np.arange(t * d, (t + 1) * d)])
     return condition(mean[pair], cov[np.ix_(pair, pair)], list(range(d, 2 * d)), xt)
 
 

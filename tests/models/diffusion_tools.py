@@ -5,12 +5,12 @@ import itertools
 import math
 
 import numpy as np
+from evidence import agree, lowered
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from reference import denoisers
 from reference import samplers as R
-from scratchgen.autograd import value_of
 from scratchgen.backend import active, backend_of
 from scratchgen.models.diffusion import Schedule
 
@@ -36,21 +36,9 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def host(x):
-    x = value_of(x)
-    if isinstance(x, list | tuple):
-        return np.array(x)
-    return np.array(backend_of(x).to_numpy(x))
-
-
 def close(found, expected, rtol=1e-10, atol=1e-10):
     """float64 within 1e-10: 10³ times what is left of it after 1 − ᾱ, see `betas`.  NaN never passes."""
-    np.testing.assert_allclose(host(found), host(expected), rtol=rtol, atol=atol, equal_nan=False)
-
-
-def differs(found, expected):
-    """The opposite of `close`, and by far: what a negative control must show."""
-    return bool(np.abs(host(found) - host(expected)).max() > 1e-4)
+    agree(found, expected, rtol, atol)
 
 
 def handed_out(zs):
@@ -78,11 +66,12 @@ def some_eps(T):
 
 
 def gaussian_eps(beta, mean, cov):
-    """The exact ε of data N(mean, cov), for the library: it is affine in x_t.  x: (B, d) on NumPy."""
+    """The exact ε of data N(mean, cov), for the library: it is affine in x_t.  x: (B, d)."""
     found = {}
 
+    @lowered
     def eps_theta(x, t):
-        t = int(np.unique(host(t)).item())
+        t = int(np.unique(t).item())
         if t not in found:
             ab = R.alpha_bar(beta, t)
             found[t] = denoisers.linear_noise(mean, cov, math.sqrt(ab), math.sqrt(1 - ab))
@@ -96,7 +85,7 @@ def tampered(schedule, **wrong):
     """A copy of a schedule with some of its rows replaced: the library's own code, with a wrong formula."""
     twin = copy.copy(schedule)
     for name, row in wrong.items():
-        setattr(twin, name, row)
+        setattr(twin, name, active().asarray(row) if isinstance(row, np.ndarray) else row)
     return twin
 
 

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from diffusion_tools import close, host, normal
+from diffusion_tools import close, normal
+from evidence import agree, apart, at_most, down, host, lowered
 
 import scratchgen as sg
 from reference import bound as B
@@ -13,7 +14,7 @@ from reference import samplers as R
 from scratchgen import nn, ops, optim
 from scratchgen.autograd import Tensor
 from scratchgen.backend import active
-from scratchgen.models.diffusion import DDPM, DDPMConfig, bound, ddim
+from scratchgen.models.diffusion import DDPM, DDPMConfig, bound, ddim, process
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
 
@@ -48,7 +49,7 @@ def betas_of(model):
 # --- the loss -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.equation("diffusion.forward", "ddpm.simple", "ddpm.weighted")
+@pytest.mark.equation("diffusion.forward", "ddpm.simple", "ddpm.weighted", "diffusion.eps_weight")
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
 def test_the_loss_is_algorithm_1(weighted, sigma, xp):
@@ -77,29 +78,77 @@ def test_the_loss_is_algorithm_1(weighted, sigma, xp):
     assert type(found.loss) is Tensor
 
 
+@pytest.mark.equation("ddpm.weighted")
+@pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
+def test_the_weighted_loss_has_the_gradient_of_the_bound(sigma, xp):
+    """In every parameter of the network, T times the mean over t of eq. (3) pulls as the bound's terms do.
+
+    The terms: divergences of q's posterior and the network's own Gaussian, the first for continuous data; per pixel.
+    """
+    T, pixels = 6, 16
+    model = make(weighted=True, sigma=sigma, levels=None)
+    x0 = _on(np.repeat(host(images(1)), T, axis=0))
+    eps = _on(normal(11, T, 4, 4, 1))
+    t = _on(np.arange(1, T + 1))
+
+    class Replayed:
+        """A generator that hands out each t once, and the noise above."""
+
+        integers = staticmethod(lambda low, high, shape: t)
+        standard_normal = staticmethod(lambda shape, dtype: eps)
+
+    by_loss = sg.gradients(ops.sum(model.loss(x0, Replayed()).loss), model.parameters())
+    xt = process.q_sample(model.schedule, x0, t, eps)
+    guess = model.eps_theta(xt, t)
+    terms = [bound.reconstruction_term(model.schedule, x0[:1], xt[:1], guess[:1], model.var, None)]
+    for time in range(2, T + 1):
+        one = slice(time - 1, time)
+        terms.append(bound.transition_term(model.schedule, x0[one], xt[one], guess[one], time, model.var))
+    by_bound = sg.gradients(sum(ops.sum(term) for term in terms) / pixels, model.parameters())
+    largest = max(np.abs(host(g)).max() for g in by_bound)
+    assert largest > 0.1
+    for found, expected in zip(by_loss, by_bound, strict=True):
+        # through a dozen layers, of terms that the weights, up to 20, multiply
+        agree(found, expected, 1e-11, 1e-13 * largest)
+    simple = make(sigma=sigma, levels=None)
+    by_simple = sg.gradients(ops.sum(simple.loss(x0, Replayed()).loss), simple.parameters())
+    shares = [np.vdot(host(a), host(b)) / np.vdot(host(b), host(b)) for a, b in zip(by_simple, by_bound, strict=True)
+              if np.abs(host(b)).max() > 1e-6]  # fmt: skip
+    apart(shares, np.mean(shares), 1e-3)  # negative control: L_simple's is another, and no multiple
+
+
+@pytest.mark.equation("ddpm.simple")
 def test_times_are_uniform():
-    """10,000 draws of 6 times: a chi-square of 5 degrees exceeds 36.9 with probability 6·10⁻⁷."""
+    """10,000 draws of 6 times: a chi-square of 5 degrees exceeds 36.9 with probability 6·10⁻⁷.
+
+    Negative control: 5 times of 6 would give 10,000/5 = 2,000 more.
+    """
     seen = []
 
     class Listening(DDPM):
         def eps_theta(self, xt, t):
-            seen.append(t)
+            seen.append(host(t))
             return xt * 0
 
-    Listening(DDPMConfig(**TINY), rng=Generator(0)).loss(
-        np.zeros((10_000, 4, 4, 1), np.float32), Generator(1)
-    )
+    model = Listening(DDPMConfig(**TINY), rng=Generator(0))
+    model.loss(_on(np.zeros((10_000, 4, 4, 1), np.float32)), Generator(1))
     counts = np.bincount(seen[0], minlength=7)
     assert counts[0] == 0
     assert len(counts) == 7
-    assert ((counts[1:] - 10_000 / 6) ** 2 / (10_000 / 6)).sum() < 36.9
+    statistic = lambda counts: ((counts - 10_000 / 6) ** 2 / (10_000 / 6)).sum()  # noqa: E731
+    at_most(statistic(counts[1:]), 36.9)
+    apart(statistic(np.array([0, 2000, 2000, 2000, 2000, 2000])), 0, 36.9)
 
 
+@pytest.mark.equation("ddpm.simple")
 def test_an_untrained_network_has_the_loss_of_noise():
-    """ε_θ = 0, so the mean of ε² is left: 1 ± 6·√(2/32,000)."""
+    """ε_θ = 0, so the mean of ε² is left: 1 ± 6·√(2/32,000), by chance beyond with probability 2·10⁻⁹."""
     model = DDPM(DDPMConfig(**TINY), rng=Generator(0))
-    mse = host(model.loss(np.zeros((2000, 4, 4, 1), np.float32), Generator(2)).mse)
-    assert mse.mean() == pytest.approx(1, abs=6 * math.sqrt(2 / 32_000))
+    found = model.loss(_on(np.zeros((2000, 4, 4, 1), np.float32)), Generator(2))
+    within = 6 * math.sqrt(2 / 32_000)
+    agree(host(found.mse).mean(), 1, 0, within)
+    agree(host(found.loss).mean(), 1, 0, within)
+    apart(16 * host(found.mse).mean(), 1, within)  # negative control: a sum over pixels in place of the mean
 
 
 def test_gradients_and_numbers_are_the_same_on_both_backends():
@@ -129,15 +178,15 @@ def test_the_gradient_of_the_loss_by_differences():
     x0, state = images(), Generator(5).state()
     flat = optim.Flat(dict(model.named_parameters()))
     loss = lambda: ops.mean(model.loss(x0, Generator.from_state(state)).loss)  # noqa: E731
-    g = flat.gather(sg.gradients(loss(), model.parameters()))
+    g = host(flat.gather(sg.gradients(loss(), model.parameters())))
     v = normal(6, flat.size)
     v /= np.linalg.norm(v)
-    start, h = flat.buffer.copy(), 1e-4
+    start, h = host(flat.buffer).copy(), 1e-4
     ends = []
     for sign in (1, -1):
-        flat.write(start + sign * h * v)
+        flat.write(_on(start + sign * h * v))
         ends.append(float(loss()))
-    assert float(g @ v) == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-5, abs=1e-8)
+    agree(g @ v, (ends[0] - ends[1]) / (2 * h), 1e-5, 1e-8)
 
 
 def test_training_lowers_the_loss():
@@ -146,11 +195,11 @@ def test_training_lowers_the_loss():
     model = DDPM(config, rng=Generator(0))
     flat = optim.Flat(dict(model.named_parameters()))
     adam, rng = optim.Adam(flat, lr=1e-2), Generator(1)
-    x0 = np.repeat(host(images(2, np.float32)), 8, axis=0)
+    x0 = _on(np.repeat(host(images(2, np.float32)), 8, axis=0))
     for _ in range(60):
         loss = ops.mean(model.loss(x0, rng).loss)
         adam.step(flat.gather(sg.gradients(loss, model.parameters())))
-    judged = np.repeat(x0, 8, axis=0)
+    judged = _on(np.repeat(host(x0), 8, axis=0))
     after = host(model.loss(judged, Generator(99)).mse).mean()
     before = host(DDPM(config, rng=Generator(0)).loss(judged, Generator(99)).mse).mean()
     assert before == pytest.approx(1, abs=0.1)
@@ -216,15 +265,15 @@ def test_sampling_records_no_tape_and_uses_averages_where_given():
     ema = optim.EMA(flat)
     before = model.sample(2, Generator(1))
     flat.write(flat.buffer * 1.5)
-    assert not np.array_equal(model.sample(2, Generator(1)), before)
-    assert np.array_equal(model.frozen(ema.arrays()).sample(2, Generator(1)), before)
-    assert type(before) is np.ndarray
+    assert not np.array_equal(host(model.sample(2, Generator(1))), host(before))
+    assert np.array_equal(host(model.frozen(ema.arrays()).sample(2, Generator(1))), host(before))
+    assert type(before) is type(active().zeros(1))
 
 
 def test_weights_survive_a_round_trip():
     model, other = make(np.float32), DDPM(DDPMConfig(**TINY), rng=Generator(9))
     other.load_state_dict(model.state_dict())
-    assert np.array_equal(other.sample(2, Generator(1)), model.sample(2, Generator(1)))
+    assert np.array_equal(*(host(m.sample(2, Generator(1))) for m in (other, model)))
 
 
 # --- the bound ----------------------------------------------------------------------------------------------
@@ -236,8 +285,8 @@ class Affine(DDPM):
     e, f = np.random.default_rng(0).standard_normal((2, 5)) * 0.5
 
     def eps_theta(self, xt, t):
-        pick = lambda row: row[t].reshape(-1, 1, 1, 1)  # noqa: E731
-        return pick(self.e) * xt + pick(self.f)
+        pick = lambda row, t: row[t].reshape(-1, 1, 1, 1)  # noqa: E731
+        return lowered(lambda x, t: pick(self.e, t) * x + pick(self.f, t))(xt, t)
 
 
 @pytest.mark.equation("diffusion.elbo")
@@ -250,20 +299,21 @@ def test_the_elbo_of_a_linear_gaussian_system(sigma):
     b = np.array([mean(np.zeros(1), t) for t in (1, 2, 3, 4)])
     a = np.array([mean(np.ones(1), t) for t in (1, 2, 3, 4)]) - b
     s = np.sqrt(beta if sigma == "beta" else [R.beta_tilde(beta, max(t, 2)) for t in (1, 2, 3, 4)])
-    found = system.elbo(np.full((n, 1, 1, 1), x0), Generator(1))
+    found = down(system.elbo(_on(np.full((n, 1, 1, 1), x0)), Generator(1)))
     assert found.elbo.shape == found.prior.shape == found.reconstruction.shape == (n,)
     assert found.transitions.shape == (n, 3)
     error = found.elbo.std() / math.sqrt(n)
     exact = -B.bound_direct(x0, beta, a, b, s)
-    assert found.elbo.mean() == pytest.approx(exact, abs=6 * error)
-    assert exact <= float(B.evidence(x0, a, b, s))
+    agree(found.elbo.mean(), exact, 0, 6 * error)
+    at_most(exact, float(B.evidence(x0, a, b, s)))
     terms = B.bound_by_kl(x0, beta, a, b, s)
     for column, expected in zip(found.transitions.T, terms.steps, strict=True):
-        assert column.mean() == pytest.approx(expected, abs=6 * column.std() / math.sqrt(n))
+        agree(column.mean(), expected, 0, 6 * column.std() / math.sqrt(n))
     # a negative control with power: the bound of a chain one step shorter is far outside of the interval
-    assert abs(-B.bound_direct(x0, beta[:3], a[:3], b[:3], s[:3]) - exact) > 12 * error
+    apart(-B.bound_direct(x0, beta[:3], a[:3], b[:3], s[:3]), exact, 12 * error)
 
 
+@pytest.mark.equation("diffusion.elbo")
 def test_the_elbo_is_the_sum_of_its_terms(xp):
     model, x0 = make(), images(3)
     rng = Generator(2)
@@ -272,9 +322,9 @@ def test_the_elbo_is_the_sum_of_its_terms(xp):
     parts = [host(part) for part in found]
     close(parts[0], -(parts[1] + parts[2].sum(axis=1) + parts[3]))
     assert parts[2].shape == (3, 5)
-    assert np.all(parts[1] >= 0)
-    assert np.all(parts[2] >= 0)
-    assert np.all(parts[3] >= 0)  # a probability of grey levels is at most 1
+    at_most(0, parts[1])
+    at_most(0, parts[2])
+    at_most(0, parts[3])  # a probability of grey levels is at most 1
     close(found.bits_per_dim(16), -parts[0] / 16 / math.log(2))
     again, net = Generator.from_state(state), model.frozen()
     beta = betas_of(model)
@@ -288,9 +338,9 @@ def test_the_elbo_is_the_sum_of_its_terms(xp):
             for b in range(3):
                 q_mean, q_cov = chain.posterior(beta, t, host(x0)[b].ravel(), xt[b].ravel())
                 q_var = q_cov[0, 0]
-                apart = ((q_mean - p_mean[b].ravel()) ** 2).sum()
-                kl = 8 * (q_var / var - 1 - math.log(q_var / var)) + apart / (2 * var)
-                assert parts[2][b, t - 2] == pytest.approx(kl, rel=1e-8, abs=1e-8)
+                distance = ((q_mean - p_mean[b].ravel()) ** 2).sum()
+                kl = 8 * (q_var / var - 1 - math.log(q_var / var)) + distance / (2 * var)
+                agree(parts[2][b, t - 2], kl, 1e-8, 1e-8)
 
 
 def test_one_step_and_continuous_data():
@@ -298,7 +348,7 @@ def test_one_step_and_continuous_data():
     found = model.elbo(images(2), Generator(0))
     assert found.transitions.shape == (2, 0)
     close(found.elbo, -(found.prior + found.reconstruction))
-    assert host(list(model.denoise(2, Generator(0), normal(0, 2, 4, 4, 1)))[-1]).shape == (2, 4, 4, 1)
+    assert host(list(model.denoise(2, Generator(0), _on(normal(0, 2, 4, 4, 1))))[-1]).shape == (2, 4, 4, 1)
 
 
 # --- a system -----------------------------------------------------------------------------------------------

@@ -7,10 +7,8 @@ from diffusion_tools import (
     alpha_for_alpha_bar,
     betas,
     close,
-    differs,
     etas,
     handed_out,
-    host,
     normal,
     one_late,
     pairs_of_times,
@@ -19,12 +17,16 @@ from diffusion_tools import (
     some_eps,
     tampered,
 )  # fmt: skip
+from evidence import agree, apart, lifted
 from hypothesis import given
 from hypothesis import strategies as st
 
+import scratchgen as sg
+from reference import diffusion as chain
 from reference import samplers as R
-from scratchgen.models.diffusion import bound, ddim, ddpm, process
+from scratchgen.models import diffusion
 
+bound, ddim, ddpm, process = (lifted(getattr(diffusion, name)) for name in ("bound", "ddim", "ddpm", "process"))
 SHAPES = st.sampled_from([(2, 1), (1, 3), (2, 2, 2, 1), (3, 2, 1, 2)])
 VARIANCES = st.sampled_from(["beta", "beta_tilde"])
 
@@ -33,33 +35,6 @@ def oracle_step(xt, eps, z, t, s, beta, eta):
     if eta == "sigma_hat":
         return R.ddim_step_sigma_hat(xt, eps, z, t, s, beta)
     return R.ddim_step(xt, eps, z, t, s, beta, eta)
-
-
-# --- variances ----------------------------------------------------------------------------------------------
-
-
-@SOME
-@given(betas())
-def test_reverse_variances(beta):
-    """σ_t² = β_t or β̃_t by t; β̃_1 = 0 has β̃_2 in its place."""
-    schedule, T = schedule_of(beta), len(beta)
-    close(bound.reverse_variance(schedule, "beta"), np.concatenate([[0.0], beta]), 0, 0)
-    tilde = [R.beta_tilde(beta, t) for t in range(1, T + 1)]
-    tilde[0] = tilde[1] if T > 1 else beta[0]
-    found = bound.reverse_variance(schedule, "beta_tilde")
-    assert found.shape == (T + 1,)
-    close(found[1:], tilde)
-    assert np.all(found[1:] > 0)
-    with pytest.raises(ValueError, match="'gamma' is neither"):
-        bound.reverse_variance(schedule, "gamma")
-
-
-def test_reverse_variances_on_both_backends(xp):
-    schedule = schedule_of([0.1, 0.3, 0.2])
-    for choice in ("beta", "beta_tilde"):
-        found = bound.reverse_variance(schedule, choice)
-        assert type(found) is type(xp.zeros(1))
-        assert found.dtype == np.float64
 
 
 # --- DDPM ---------------------------------------------------------------------------------------------------
@@ -98,16 +73,32 @@ def test_ddpm_chain(beta, seed, shape, variance):
         close(x, y, 1e-9, 1e-9)
 
 
+@pytest.mark.equation("ddpm.step")
+@SOME
+@given(betas(least=2), seeds)
+def test_a_ddpm_step_is_the_posterior_of_the_image_that_the_noise_implies(beta, seed):
+    """x_t made by composed kernels; mean and deviation of x_{t−1} by conditioning the chain on x_0 and x_t."""
+    schedule = schedule_of(beta)
+    x0, eps, z = normal(seed, 3, 1, 3)
+    sigma = np.sqrt(bound.reverse_variance(schedule, "beta_tilde"))
+    for t in range(2, len(beta) + 1):
+        means, covs = chain.forward_chain(beta, x0[0])
+        xt = means[t] + np.sqrt(covs[t, 0, 0]) * eps
+        mean, cov = chain.posterior(beta, t, x0[0], xt[0])
+        close(ddpm.step(schedule, xt, eps, t, sigma, z)[0], mean + np.linalg.cholesky(cov) @ z[0], 1e-9, 1e-9)
+
+
+@pytest.mark.equation("ddpm.step")
 def test_no_noise_at_the_last_step_of_ddpm(xp):
     """Negative control: with the noise that the formula would have at t = 1, the image is another one."""
     beta = np.array([0.2, 0.3])
     schedule = schedule_of(beta)
-    xt, eps, z = (xp.asarray(v) for v in normal(0, 3, 2, 3))
-    sigma = xp.sqrt(bound.reverse_variance(schedule, "beta"))
+    xt, eps, z = normal(0, 3, 2, 3)
+    sigma = np.sqrt(bound.reverse_variance(schedule, "beta"))
     last = ddpm.step(schedule, xt, eps, 1, sigma, None)
     close(last, process.mean_from_eps(schedule, xt, eps, 1))
     close(last, ddpm.step(schedule, xt, eps, 1, sigma, z), 0, 0)
-    assert differs(last + sigma[1] * z, R.ddpm_step(host(xt), host(eps), host(z), 1, beta))
+    apart(last + sigma[1] * z, R.ddpm_step(xt, eps, z, 1, beta), 1e-4)
 
 
 # --- DDIM ---------------------------------------------------------------------------------------------------
@@ -135,8 +126,58 @@ def test_sigmas(beta, eta):
             close([direction, noise], [R.ddim_sigma(beta, t, s, 1.0), R.ddim_sigma_hat(beta, t, s)])
         else:
             close([direction, noise], [R.ddim_sigma(beta, t, s, eta)] * 2)
-        if s == t - 1 and s > 0 and eta in (1.0, "sigma_hat"):
-            assert float(noise) ** 2 == pytest.approx(beta[t - 1] if eta != 1.0 else R.beta_tilde(beta, t))
+
+
+@pytest.mark.equation("ddim.sigma")
+@SOME
+@given(betas(most=6), st.floats(0.01, 1))
+def test_sigma_is_the_posteriors_deviation(beta, eta):
+    """σ_t(1)² is the variance of x_s given x_t and x_0, by conditioning the chain; σ_t(η) is η of its root."""
+    schedule = schedule_of(beta)
+    for t, s in pairs_of_times(len(beta)):
+        var = chain.posterior(beta, t, [0.4], [-0.7], s)[1].item() if s else 0.0
+        for each in ddim.sigmas(schedule, t, s, eta):
+            agree(each**2, eta**2 * var, 1e-10, 1e-14)  # the Schur complement subtracts numbers up to 1
+
+
+@pytest.mark.equation("ddim.sigma_hat")
+@SOME
+@given(betas(most=6))
+def test_sigma_hat_is_the_deviation_of_the_steps_between(beta):
+    """σ̂² is the variance of x_t given x_s: kernels s + 1 … t, composed."""
+    schedule = schedule_of(beta)
+    for t, s in pairs_of_times(len(beta)):
+        _, covs = chain.forward_chain(beta[s:t], [0.2])
+        agree(ddim.sigmas(schedule, t, s, "sigma_hat")[1] ** 2, covs[-1].item(), 1e-12, 1e-14)
+
+
+@pytest.mark.equation("ddim.step")
+@SOME
+@given(betas(most=6), seeds)
+def test_a_ddim_step_with_eta_one_is_the_posterior(beta, seed):
+    """Whatever steps are left out: mean and deviation of x_s by conditioning the chain on x_0 and x_t."""
+    schedule = schedule_of(beta)
+    x0, eps, z = normal(seed, 3, 1, 2)
+    means, covs = chain.forward_chain(beta, x0[0])
+    for t, s in pairs_of_times(len(beta)):
+        xt = means[t] + np.sqrt(covs[t, 0, 0]) * eps
+        mean, cov = chain.posterior(beta, t, x0[0], xt[0], s)
+        expected = mean + (np.linalg.cholesky(cov) @ z[0] if s else 0)
+        close(ddim.step(schedule, xt, eps, t, s, 1.0, z)[0], expected, 1e-9, 1e-9)
+
+
+@pytest.mark.equation("ddim.step", "ddim.invert")
+@SOME
+@given(betas(most=6), seeds)
+def test_ddim_without_noise_moves_along_one_noise(beta, seed):
+    """x_t made of x_0 and ε by composed kernels; the step leads to the x_s of the same two, in both directions."""
+    schedule = schedule_of(beta)
+    x0, eps = normal(seed, 2, 1, 3)
+    means, covs = chain.forward_chain(beta, x0[0])
+    at = [m + np.sqrt(c[0, 0]) * eps for m, c in zip(means, covs, strict=True)]
+    for t, s in pairs_of_times(len(beta)):
+        close(ddim.step(schedule, at[t], eps, t, s, 0.0, None), at[s])
+        close(ddim.step(schedule, at[s], eps, s, t, 0.0, None), at[t])
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.01, "sigma", float("nan")])
@@ -144,6 +185,11 @@ def test_an_eta_that_means_nothing_is_refused(eta):
     """Above 1 there would be no room for the direction in 1 − ᾱ_s."""
     with pytest.raises(ValueError, match="eta"):
         ddim.sigmas(schedule_of([0.1, 0.2]), 2, 1, eta)
+
+
+def test_noise_on_the_way_up_is_refused():
+    with pytest.raises(ValueError, match="from 1 to 2"):
+        ddim.sigmas(schedule_of([0.1, 0.2]), 1, 2, 0.5)
 
 
 @pytest.mark.equation("ddim.step")
@@ -191,22 +237,24 @@ def test_eta_zero_is_deterministic_and_other_etas_are_not():
 
     assert np.array_equal(end(0.0, None), end(0.0, handed_out(zs)))
     for eta in (0.2, 1.0, "sigma_hat"):
-        assert differs(end(eta, handed_out(zs[:10])), end(eta, handed_out(zs[10:])))
+        apart(end(eta, handed_out(zs[:10])), end(eta, handed_out(zs[10:])), 1e-4)
 
 
+@pytest.mark.equation("ddim.step")
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, "sigma_hat"])
 def test_no_noise_at_the_last_step_of_ddim(eta, xp):
     beta = np.array([0.2, 0.3])
     schedule = schedule_of(beta)
-    xt, eps, z = (xp.asarray(v) for v in normal(2, 3, 2, 3))
+    xt, eps, z = normal(2, 3, 2, 3)
     for t in (1, 2):
         last = ddim.step(schedule, xt, eps, t, 0, eta, z)
         close(last, process.predict_x0(schedule, xt, eps, t))
-        close(last, oracle_step(host(xt), host(eps), host(z), t, 0, beta, eta))
+        close(last, oracle_step(xt, eps, z, t, 0, beta, eta))
     _, hat = ddim.sigmas(schedule, 1, 0, "sigma_hat")
-    assert differs(last + hat * z, oracle_step(host(xt), host(eps), host(z), 2, 0, beta, eta))
+    apart(last + hat * z, oracle_step(xt, eps, z, 2, 0, beta, eta), 1e-4)
 
 
+@pytest.mark.equation("ddim.step")
 @SOME
 @given(st.integers(1, 1200), st.data())
 def test_sub_sequences(T, data):
@@ -228,6 +276,7 @@ def test_sub_sequences_that_cannot_be(S):
         ddim.sub_sequence(10, S)
 
 
+@pytest.mark.equation("ddpm.step", "ddim.step")
 def test_clipping_keeps_the_implied_image_in_range():
     """With clip the samplers follow a network whose x̂_0 is clipped: written out with the oracle's parts."""
     beta = np.linspace(0.05, 0.4, 5)
@@ -280,11 +329,11 @@ def test_float32_and_backends(xp):
     xT, *zs = normal(4, 7, 2, 2, 2, 1).astype(np.float32)
     on_backend, on_host = some_eps(6)
     var = bound.reverse_variance(schedule, "beta")
-    found = list(ddpm.sample(on_backend, schedule, xp.asarray(xT), var, handed_out(zs), False))
+    found = list(ddpm.sample(on_backend, schedule, xT, var, handed_out(zs), False))
     assert {x.dtype for x in found} == {np.dtype(np.float32)}
     close(found[-1], R.ddpm_chain(xT, on_host, zs, beta)[-1], 1e-5, 1e-5)
     for eta in (0.0, 0.3, "sigma_hat"):
-        found = list(ddim.sample(on_backend, schedule, xp.asarray(xT), 4, eta, handed_out(zs)))
+        found = list(ddim.sample(on_backend, schedule, xT, 4, eta, handed_out(zs)))
         assert {x.dtype for x in found} == {np.dtype(np.float32)}
         expected = R.ddim_chain(
             xT, on_host, zs, ddim.sub_sequence(6, 4)[1:], beta, None if eta == "sigma_hat" else eta
@@ -292,6 +341,18 @@ def test_float32_and_backends(xp):
         close(found[-1], expected[-1], 1e-5, 1e-5)
     (*_, code) = ddim.invert(on_backend, schedule, found[-1], 6)
     assert code.dtype == np.float32
+
+
+def test_gradients():
+    """Each step is affine in all that it is given: gradients of both orders by central differences."""
+    with sg.backend("numpy"):
+        schedule = schedule_of(np.array([0.1, 0.3, 0.2]))
+        sigma = np.sqrt(diffusion.bound.reverse_variance(schedule, "beta"))
+        arrays = tuple(normal(8, 3, 2, 3))
+        for t in (1, 3):
+            sg.check_grads(lambda x, e, z, t=t: diffusion.ddpm.step(schedule, x, e, t, sigma, z), arrays, order=2)
+        for eta in (0.0, 0.5, "sigma_hat"):
+            sg.check_grads(lambda x, e, z, eta=eta: diffusion.ddim.step(schedule, x, e, 3, 1, eta, z), arrays, order=2)
 
 
 # --- negative controls --------------------------------------------------------------------------------------
@@ -312,7 +373,7 @@ def test_a_wrong_schedule_would_be_seen_in_ddpm(slip):
     sigma = np.sqrt(bound.reverse_variance(right, "beta"))
     oracle = R.ddpm_step(xt, eps, z, t, beta)
     close(ddpm.step(right, xt, eps, t, sigma, z), oracle)
-    assert differs(ddpm.step(SLIPS[slip](right), xt, eps, t, sigma, z), oracle)
+    apart(ddpm.step(SLIPS[slip](right), xt, eps, t, sigma, z), oracle, 1e-4)
 
 
 @pytest.mark.parametrize("slip", ["ᾱ for α", "t − 1 for t"])
@@ -321,9 +382,7 @@ def test_a_wrong_schedule_would_be_seen_in_ddim(slip, eta):
     beta = np.array([0.1, 0.2, 0.15, 0.3])
     xt, eps, z = normal(6, 3, 2, 3)
     right = schedule_of(beta)
-    assert differs(
-        ddim.step(SLIPS[slip](right), xt, eps, 4, 2, eta, z), oracle_step(xt, eps, z, 4, 2, beta, eta)
-    )
+    apart(ddim.step(SLIPS[slip](right), xt, eps, 4, 2, eta, z), oracle_step(xt, eps, z, 4, 2, beta, eta), 1e-4)
 
 
 def test_other_slips_would_be_seen():
@@ -332,13 +391,13 @@ def test_other_slips_would_be_seen():
     xt, eps, z = normal(7, 3, 2, 3)
     variance = {v: bound.reverse_variance(schedule, v) for v in ("beta", "beta_tilde")}
     oracle = R.ddpm_step(xt, eps, z, 3, beta, "beta_tilde")
-    assert differs(ddpm.step(schedule, xt, eps, 3, np.sqrt(variance["beta"]), z), oracle)  # β for β̃
-    assert differs(ddpm.step(schedule, xt, eps, 3, variance["beta_tilde"], z), oracle)  # σ² for σ
-    assert differs(ddpm.step(schedule, xt, eps, 2, np.sqrt(variance["beta_tilde"]), z), oracle)  # t − 1 for t
+    apart(ddpm.step(schedule, xt, eps, 3, np.sqrt(variance["beta"]), z), oracle, 1e-4)  # β for β̃
+    apart(ddpm.step(schedule, xt, eps, 3, variance["beta_tilde"], z), oracle, 1e-4)  # σ² for σ
+    apart(ddpm.step(schedule, xt, eps, 2, np.sqrt(variance["beta_tilde"]), z), oracle, 1e-4)  # t − 1 for t
 
     def misplaced(eta, t, s):
         """η² in the variance read as η in it; and η on the noise alone, the direction left at η = 1."""
-        at_s = schedule.alpha_bar[s]
+        at_s = R.alpha_bar(beta, s)
         one, _ = ddim.sigmas(schedule, t, s, 1.0)
         x0 = process.predict_x0(schedule, xt, eps, t)
         for direction, noise in (
@@ -348,9 +407,8 @@ def test_other_slips_would_be_seen():
         ):
             yield np.sqrt(at_s) * x0 + np.sqrt(1 - at_s - direction**2) * eps + noise * z
 
+    oracle = R.ddim_step(xt, eps, z, 4, 2, beta, 0.5)
     for wrong in misplaced(0.5, 4, 2):
-        assert differs(wrong, R.ddim_step(xt, eps, z, 4, 2, beta, 0.5))
-    assert differs(
-        ddim.step(schedule, xt, eps, 4, 3, 0.5, z), R.ddim_step(xt, eps, z, 4, 2, beta, 0.5)
-    )  # t−1 for s
-    assert differs(ddim.step(schedule, xt, eps, 4, 2, 1.0, z), R.ddim_step_sigma_hat(xt, eps, z, 4, 2, beta))
+        apart(wrong, oracle, 1e-4)
+    apart(ddim.step(schedule, xt, eps, 4, 3, 0.5, z), oracle, 1e-4)  # t − 1 for s
+    apart(ddim.step(schedule, xt, eps, 4, 2, 1.0, z), R.ddim_step_sigma_hat(xt, eps, z, 4, 2, beta), 1e-4)

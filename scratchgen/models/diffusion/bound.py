@@ -11,8 +11,15 @@
 (1) and (5) are the same number; (5) needs the noisy images on both sides of every t, (1) only one, and so
 varies less.  The expectation in (5) is over x_{t−1}, x_t and x_{t+1} together: its terms are no KL
 divergences, since x_t given both neighbours is not distributed as q(x_t | x_{t−1}).
-Ho, Jain & Abbeel (2020, eqs. 3 and 5).  p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t²) with
-σ_t² = β_t or β̃_t, and L_0 counts the bin of a grey level, the Gaussian integrated over it.
+Ho, Jain & Abbeel (2020, eqs. 3 and 5).  p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t²), and L_0 counts the bin of a grey
+level, the Gaussian integrated over it.
+
+    σ_t² = β_t, or β̃_t with β̃_2 for β̃_1      (6)  diffusion.reverse_variance
+    σ_t² = exp(v·log β_t + (1−v)·log β̃_t)      (7)  diffusion.learnt_variance
+    L_{t−1} = β_t²/(2σ_t²·α_t·(1−ᾱ_t))·‖ε − ε_θ‖² + const      (8)  diffusion.eps_weight
+
+(7): v from the network, for each pixel; 0 and 1 are the two choices of (6).  Nichol & Dhariwal (2021, eq. 15).
+(8): the constant has no ε_θ in it.  Ho et al. (2020, eq. 12).
 
 Each term: x (B, …) in, (B,) out, summed over pixels.  `eps` is the network's ε_θ(x_t, t).
 """
@@ -23,6 +30,7 @@ from math import log
 from typing import Any, NamedTuple
 
 from scratchgen import ops
+from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import backend_of
 from scratchgen.distributions import gaussian
 from scratchgen.models.diffusion.process import Normal, beta_tilde, mean_from_eps, posterior, q_marginal, q_step
@@ -42,11 +50,19 @@ class Bound(NamedTuple):
         return -self.elbo / (n * log(2))
 
 
+def bound(prior: Any, transitions: list[Any], reconstruction: Any) -> Bound:
+    """Eq. (1) from its terms, each (B,).  transitions: L_1 … L_{T−1}, which T = 1 has none of."""
+    xp = backend_of(value_of(prior))
+    inner = ops.stack(transitions, axis=1) if transitions else xp.zeros((prior.shape[0], 0), prior.dtype)
+    return Bound(-(prior + ops.sum(inner, axis=1) + reconstruction), prior, inner, reconstruction)
+
+
 def reverse_variance(schedule: Schedule, choice: str) -> Any:
-    """σ_t² of p_θ(x_{t−1} | x_t), t = 0 … T: "beta" for β_t, "beta_tilde" for β̃_t.
+    """σ_t² of p_θ(x_{t−1} | x_t), t = 0 … T, eq. (6): "beta" for β_t, "beta_tilde" for β̃_t.
 
     β_t is optimal for x_0 ~ N(0, I), β̃_t for an x_0 known exactly (Ho et al. 2020, §3.2).  β̃_1 is 0, which no
-    density has, so β̃_2 stands in its place (Nichol & Dhariwal 2021).
+    density has, so β̃_2 stands in its place (Nichol & Dhariwal 2021); with T = 1, β_1 does.
+    Raises ValueError for another choice.
     """
     if choice == "beta":
         return schedule.beta
@@ -56,6 +72,14 @@ def reverse_variance(schedule: Schedule, choice: str) -> Any:
     at_all = schedule.at(xp.arange(1, schedule.T + 1), schedule.beta)
     later = beta_tilde(at_all)[1:] if schedule.T > 1 else schedule.beta[1:]  # σ_2² … σ_T²
     return xp.concatenate([schedule.beta[:1], later[:1], later])[: schedule.T + 1]
+
+
+def learnt_variance(schedule: Schedule, v: Any, t: Any) -> Any:
+    """σ_t² between β̃_t and β_t on a logarithmic scale, eq. (7).  v: (B, …), in [0, 1]; returns v's shape."""
+    log_beta, log_tilde = (
+        ops.log(pick(reverse_variance(schedule, choice), t, v)).astype(v.dtype) for choice in ("beta", "beta_tilde")
+    )
+    return ops.exp(v * log_beta + (1 - v) * log_tilde)
 
 
 def _log(normal: Normal) -> tuple[Any, Any]:
@@ -97,10 +121,7 @@ def last_step_term(schedule: Schedule, x_before: Any) -> Any:
 
 
 def simple_weight(schedule: Schedule, var: Any) -> Any:
-    """β_t²/(2σ_t²·α_t·(1−ᾱ_t)), t = 0 … T: what stands before ‖ε − ε_θ‖² in L_{t−1} (diffusion.eps_weight).
-
-    Place 0 reads 0.  Ho et al. (2020, eq. 12).
-    """
+    """β_t²/(2σ_t²·α_t·(1−ᾱ_t)), t = 0 … T: what stands before ‖ε − ε_θ‖² in L_{t−1}, eq. (8).  Place 0 reads 0."""
     xp = backend_of(schedule.beta)
     b, a, n = schedule.beta[1:], schedule.alpha[1:], 1 - schedule.alpha_bar[1:]
     return xp.concatenate([xp.zeros(1), b * b / (2 * var[1:] * a * n)])

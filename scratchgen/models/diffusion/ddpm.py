@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from scratchgen import ops
-from scratchgen.backend import active, backend_of
+from scratchgen.backend import backend_of
 from scratchgen.models.diffusion import bound
 from scratchgen.models.diffusion.process import clip_eps, mean_from_eps, normals, q_sample, times
 from scratchgen.models.diffusion.schedule import SCHEDULES, Schedule, pick
@@ -139,6 +139,4 @@ class DDPM(System):
                 reconstruction = bound.reconstruction_term(schedule, x0, xt, guess, var, self.config.levels)
             else:
                 transitions.append(bound.transition_term(schedule, x0, xt, guess, t, var))
-        prior = bound.prior_term(schedule, x0)
-        inner = ops.stack(transitions, axis=1) if transitions else active().zeros((x0.shape[0], 0), x0.dtype)
-        return bound.Bound(-(prior + ops.sum(inner, axis=1) + reconstruction), prior, inner, reconstruction)
+        return bound.bound(bound.prior_term(schedule, x0), transitions, reconstruction)

@@ -1,4 +1,4 @@
-"""The forward process of a diffusion, its posterior, and the four ways to say the same thing.
+"""The forward process of a diffusion, its posterior, and what noise and clean image say about each other.
 
     q(x_t | x_{t−1}) = N(√α_t·x_{t−1}, β_t)                                             (1)  diffusion.forward_step
     q(x_t | x_0)     = N(√ᾱ_t·x_0, 1 − ᾱ_t)     x_t = √ᾱ_t·x_0 + √(1−ᾱ_t)·ε             (2)  diffusion.forward
@@ -6,9 +6,11 @@
         μ̃_t = √ᾱ_{t−1}·β_t/(1−ᾱ_t)·x_0 + √α_t·(1−ᾱ_{t−1})/(1−ᾱ_t)·x_t
         β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t)·β_t
     x̂_0 = (x_t − √(1−ᾱ_t)·ε)/√ᾱ_t                                                       (4)  diffusion.predict_x0
-    μ   = (x_t − β_t/√(1−ᾱ_t)·ε)/√α_t                                                   (5)  diffusion.mean_from_eps
+    ε   = (x_t − √ᾱ_t·x_0)/√(1−ᾱ_t)                                                     (5)  diffusion.predict_eps
+    μ   = (x_t − β_t/√(1−ᾱ_t)·ε)/√α_t                                                   (6)  diffusion.mean_from_eps
 
-(5) is (3) with (4) put for x_0: the two parameterisations of the mean.  Ho, Jain & Abbeel (2020).
+(4) and (5) are (2), solved for the image and for the noise.  (6) is (3) with (4) put for x_0: the two
+parameterisations of the mean.  Ho, Jain & Abbeel (2020).  More of them are in `parameterisation`.
 
 Everywhere: x (B, …) images or points, t plain integers (B,) in 1 … T (or one integer for all), ε like x.
 """
@@ -32,7 +34,7 @@ class Normal(NamedTuple):
     var: Any
 
 
-def _mix(x: Any, *terms: tuple[Any, Any]) -> Any:
+def mix(x: Any, *terms: tuple[Any, Any]) -> Any:
     """Σ coefficient·array: each float64 coefficient rounded once, to the precision of x."""
     (first, array), *rest = terms
     total = first.astype(x.dtype) * array
@@ -44,19 +46,19 @@ def _mix(x: Any, *terms: tuple[Any, Any]) -> Any:
 def q_step(schedule: Schedule, x_before: Any, t: Any) -> Normal:
     """q(x_t | x_{t−1}), eq. (1)."""
     c = schedule.at(t, x_before)
-    return Normal(_mix(x_before, (sqrt(c.alpha), x_before)), c.beta.astype(x_before.dtype))
+    return Normal(mix(x_before, (sqrt(c.alpha), x_before)), c.beta.astype(x_before.dtype))
 
 
 def q_marginal(schedule: Schedule, x0: Any, t: Any) -> Normal:
     """q(x_t | x_0), eq. (2)."""
     c = schedule.at(t, x0)
-    return Normal(_mix(x0, (sqrt(c.alpha_bar), x0)), (1 - c.alpha_bar).astype(x0.dtype))
+    return Normal(mix(x0, (sqrt(c.alpha_bar), x0)), (1 - c.alpha_bar).astype(x0.dtype))
 
 
 def q_sample(schedule: Schedule, x0: Any, t: Any, eps: Any) -> Any:
     """x_t = √ᾱ_t·x_0 + √(1−ᾱ_t)·ε, eq. (2)."""
     c = schedule.at(t, x0)
-    return _mix(x0, (sqrt(c.alpha_bar), x0), (sqrt(1 - c.alpha_bar), eps))
+    return mix(x0, (sqrt(c.alpha_bar), x0), (sqrt(1 - c.alpha_bar), eps))
 
 
 def beta_tilde(c: Any) -> Any:
@@ -69,26 +71,26 @@ def posterior(schedule: Schedule, x0: Any, xt: Any, t: Any) -> Normal:
     c = schedule.at(t, xt)
     of_x0 = sqrt(c.alpha_bar_before) * c.beta / (1 - c.alpha_bar)
     of_xt = sqrt(c.alpha) * (1 - c.alpha_bar_before) / (1 - c.alpha_bar)
-    return Normal(_mix(xt, (of_x0, x0), (of_xt, xt)), beta_tilde(c).astype(xt.dtype))
+    return Normal(mix(xt, (of_x0, x0), (of_xt, xt)), beta_tilde(c).astype(xt.dtype))
 
 
 def predict_x0(schedule: Schedule, xt: Any, eps: Any, t: Any) -> Any:
     """The clean image that ε and x_t imply, eq. (4)."""
     c = schedule.at(t, xt)
-    return _mix(xt, (1 / sqrt(c.alpha_bar), xt), (-sqrt(1 / c.alpha_bar - 1), eps))
+    return mix(xt, (1 / sqrt(c.alpha_bar), xt), (-sqrt(1 / c.alpha_bar - 1), eps))
 
 
 def predict_eps(schedule: Schedule, xt: Any, x0: Any, t: Any) -> Any:
-    """The noise that x_0 and x_t imply: eq. (4), solved for ε."""
+    """The noise that x_0 and x_t imply, eq. (5)."""
     c = schedule.at(t, xt)
     noise = sqrt(1 - c.alpha_bar)
-    return _mix(xt, (1 / noise, xt), (-sqrt(c.alpha_bar) / noise, x0))
+    return mix(xt, (1 / noise, xt), (-sqrt(c.alpha_bar) / noise, x0))
 
 
 def mean_from_eps(schedule: Schedule, xt: Any, eps: Any, t: Any) -> Any:
-    """The mean of x_{t−1} that ε implies, eq. (5)."""
+    """The mean of x_{t−1} that ε implies, eq. (6)."""
     c = schedule.at(t, xt)
-    return _mix(xt, (1 / sqrt(c.alpha), xt), (-c.beta / sqrt((1 - c.alpha_bar) * c.alpha), eps))
+    return mix(xt, (1 / sqrt(c.alpha), xt), (-c.beta / sqrt((1 - c.alpha_bar) * c.alpha), eps))
 
 
 def clip_eps(schedule: Schedule, xt: Any, eps: Any, t: Any) -> Any:

@@ -1,6 +1,11 @@
 """The noise schedule: how fast a diffusion forgets.
 
-    α_t = 1 − β_t        ᾱ_t = Π_{s ≤ t} α_s        t = 1 … T
+    ᾱ_t = Π_{s ≤ t} α_s,    α_t = 1 − β_t,    t = 1 … T                                 (1)  diffusion.alpha_bar
+    β_t = (β_min + (t−1)/(T−1)·(β_max − β_min))/T                                       (2)  diffusion.schedule_linear
+    ᾱ_t = f(t)/f(0),    f(t) = cos²((t/T + s)/(1 + s)·π/2)                              (3)  diffusion.schedule_cosine
+
+(2) is Ho, Jain & Abbeel (2020, §4): β from 10⁻⁴ to 0.02 in T = 1000 steps; as T grows, ᾱ at time u = t/T tends to
+exp(−β_min·u − ½(β_max − β_min)·u²) (Song et al. 2021, eq. 33).  (3) is Nichol & Dhariwal (2021, eq. 17).
 
 Arrays are indexed by t itself: place 0 is the clean image, with β_0 = 0 and ᾱ_0 = 1.  They are computed in
 float64 and rounded once, where they meet an image.
@@ -55,9 +60,9 @@ def pick(row: Any, t: Any, like: Any) -> Any:
 
 
 def linear(T: int, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
-    """β_t = (β_min + (t−1)/(T−1)·(β_max − β_min))/T: from 10⁻⁴ to 0.02 for T = 1000 (Ho et al. 2020, §4).
+    """β_1 … β_T in equal steps from β_min/T to β_max/T, eq. (2).
 
-    Written so that ᾱ_T hardly depends on T (Song et al. 2021, eq. 32).  T > β_max, so that β_T < 1.
+    Written so that ᾱ_T hardly depends on T.  Raises ValueError unless T > β_max, so that β_T < 1.
     """
     if beta_max >= T:
         raise ValueError(f"linear: T = {T} steps must be more than beta_max = {beta_max}, or β_T would reach 1")
@@ -66,9 +71,9 @@ def linear(T: int, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
 
 
 def cosine(T: int, offset: float = 0.008, beta_cap: float = 0.999) -> Schedule:
-    """ᾱ_t = f(t)/f(0), f(t) = cos²((t/T + s)/(1 + s)·π/2), β_t = 1 − ᾱ_t/ᾱ_{t−1} ≤ 0.999.
+    """β_t = 1 − ᾱ_t/ᾱ_{t−1} with the ᾱ of eq. (3), but at most `beta_cap`: (3) ends at ᾱ_T = 0.
 
-    s = `offset` keeps the first steps from being too small (Nichol & Dhariwal 2021, eq. 17).
+    s = `offset` keeps the first steps from being too small.
     """
     xp = active()
     f = xp.cos((xp.linspace(0.0, 1.0, T + 1) + offset) / (1 + offset) * (pi / 2)) ** 2
