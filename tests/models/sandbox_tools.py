@@ -1,16 +1,17 @@
 """Mixtures as the oracles and as the library hold them, fields to try, densities carried through a sampler's steps."""
 
+import math
 import types
 
 import numpy as np
-from evidence import lifted, up
+from evidence import host, lifted, up
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from reference import denoisers as E
-from reference.gaussian import affine_map
 from scratchgen import ops
 from scratchgen.models import exact
+from scratchgen.models.diffusion import bound, process
 
 SOME = settings(max_examples=max(10, settings.default.max_examples // 2))
 FEW = settings(max_examples=max(5, settings.default.max_examples // 6))
@@ -73,10 +74,15 @@ def field(seed, d, width=5):
 
 
 def as_map(step, d):
-    """(A, B, Q) of a step (x, z) ↦ y on (1, d), affine in both: y = A·x + B + N(0, Q)."""
-    zero = np.zeros((1, d))
-    A, B = affine_map(lambda x: step(x[None], zero)[0], d)
-    gain = np.stack([step(zero, e[None])[0] - B for e in np.eye(d)], axis=1)
+    """(A, B, Q) of a step (x, z) ↦ y of (n, d), affine in both: y = A·x + B + N(0, Q).  Probed in one call.
+
+    Raises ValueError when a further probe shows that the step is not affine.
+    """
+    probe, eye, zero = np.linspace(-1.7, 2.3, d)[None], np.eye(d), np.zeros((d, d))
+    y = step(np.concatenate([0 * probe, eye, zero, probe]), np.concatenate([0 * probe, zero, eye, -probe]))
+    B, A, gain = y[0], (y[1 : d + 1] - y[0]).T, (y[d + 1 : 2 * d + 1] - y[0]).T
+    if not np.allclose(y[-1], (A - gain) @ probe[0] + B, rtol=1e-9, atol=1e-9):
+        raise ValueError("the step is not affine")
     return A, B, gain @ gain.T
 
 
@@ -104,3 +110,32 @@ class Line:
     def masses(self, data):
         """Of a one-dimensional mixture."""
         return np.exp(E.log_prob(data, self.x[:, None])) * self.spacing
+
+
+def by_ancestors(data, schedule, eps_theta, line):
+    """`statistics` of DDPM's x_0, σ² = β, by carrying the density of x_T, the true one; the last step has no noise.
+
+    eps_theta: takes and gives NumPy arrays.
+    """
+    ab = float(schedule.alpha_bar[schedule.T])
+    std, x = np.sqrt(host(bound.reverse_variance(schedule, "beta"))), line.x[:, None]
+    masses = line.masses(E.noisy(data, math.sqrt(ab), math.sqrt(1 - ab)))
+    for t in range(schedule.T, 0, -1):
+        mean = lifted(process.mean_from_eps)(schedule, x, eps_theta(x, t), t)[:, 0]
+        if t > 1:
+            masses = line.kernel(mean, std[t]) @ masses
+    return statistics(data, mean, masses)
+
+
+def statistics(data, x, masses):
+    """Share of the first component, mean and second moment of masses at points x of the real line.
+
+    The share is E r_1(x), the mean probability of having come from the first component: its weight, if x ~ data.
+    """
+    return np.array([E.responsibilities(data, x[:, None])[0], x, x * x]) @ masses
+
+
+def expected(data):
+    """What `statistics` should be."""
+    mean = data.means[:, 0]
+    return np.array([data.weights[0], data.weights @ mean, data.weights @ (mean**2 + data.covs[:, 0, 0])])
