@@ -82,7 +82,7 @@ def linear_moments(A: Callable, b: Callable, g2: Callable, mean, cov, t0: float,
         m, C, At = y[:d], y[d:].reshape(d, d), np.asarray(A(t)).reshape(d, d)
         return np.concatenate([At @ m + b(t), (At @ C + C @ At.T + sign * g2(t) * np.eye(d)).ravel()])
     start = np.concatenate([mean, np.asarray(cov, dtype=np.float64).ravel()])
-    end = integrate.solve_ivp(slope, (t0, t1), start, "DOP853", rtol=1e-11, atol=1e-12).y[:, -1]
+    end = integrate.solve_ivp(slope, (t0, t1), start, "DOP853", rtol=1e-10, atol=1e-11).y[:, -1]
     return end[:d], end[d:].reshape(d, d)
 
 

@@ -103,13 +103,13 @@ def test_beta_tilde_never_becomes_tight_for_a_density():
 
         d/2·(Σ_{t ≥ 2} [1/(t−1) − log t/(t−1)] + 1 − log 2) = d/2·(γ + 1 − log 2),     γ: Euler's constant,
 
-    0.884 nats for d = 2, which the gap approaches as (a + b·log T)/T: three Ts give a, b and the limit, to 2 %.
+    0.884 nats for d = 2, which the gap approaches as (a + b·log T)/T: three Ts give a, b and the limit, to 3 %.
     """
-    Ts = np.array([160, 320, 640])
+    Ts = np.array([80, 160, 320])
     schedules = [linear(int(T), 6.0, 6.0) for T in Ts]  # all β alike
     gaps = [gaussian_gap(s, "beta_tilde") - exact_gap(s, "beta_tilde")[0] for s in schedules]
     limit, *_ = np.linalg.solve(np.stack([np.ones(3), 1 / Ts, np.log(Ts) / Ts], axis=1), gaps)
-    agree(limit, np.euler_gamma + 1 - math.log(2), 0.02)
+    agree(limit, np.euler_gamma + 1 - math.log(2), 0.03)
     apart(gaussian_gap(schedules[-1], "beta"), gaps[-1], 0.5)
 
 

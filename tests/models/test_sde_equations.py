@@ -192,9 +192,9 @@ def affine(f, equation, t):
 @pytest.mark.equation("sde.reverse", "sde.probability_flow")
 @pytest.mark.parametrize("equation", KINDS, ids=lambda e: type(e).__name__)
 def test_both_ways_back_arrive_at_the_data(equation):
-    """From the exact moments at t = 1 back to t = 0.02, the mean and covariance of a·x_0 + σ·ε: by SciPy, from the
+    """From the exact moments at t = 1 back to t = 0.1, the mean and covariance of a·x_0 + σ·ε: by SciPy, from the
     drifts' matrices.  Without noise along the flow, with it along the reverse equation."""
-    start, end = (E.noisy(NORMAL, a, math.sqrt(v)) for a, v in (moments(equation, 1.0), moments(equation, 0.02)))
+    start, end = (E.noisy(NORMAL, a, math.sqrt(v)) for a, v in (moments(equation, 1.0), moments(equation, 0.1)))
     for f, noise in ((R.reverse, 1.0), (R.probability_flow, 0.0)):
         matrices = {}
 
@@ -205,7 +205,7 @@ def test_both_ways_back_arrive_at_the_data(equation):
 
         g2 = lambda t, noise=noise: noise * rates(equation, t)[1]  # noqa: E731
         mean, cov = oracle.linear_moments(lambda t: at(t)[0], lambda t: at(t)[1], g2, start.means[0], start.covs[0],
-                                          1.0, 0.02)  # fmt: skip
+                                          1.0, 0.1)  # fmt: skip
         agree(mean, end.means[0], 1e-6, 1e-6)
         agree(cov, end.covs[0], 1e-6, 1e-6)
 
@@ -213,11 +213,11 @@ def test_both_ways_back_arrive_at_the_data(equation):
 @pytest.mark.equation("sde.probability_flow")
 @pytest.mark.parametrize("equation", KINDS, ids=lambda e: type(e).__name__)
 def test_flow_of_gaussian_data_in_closed_form(equation):
-    """Where RK4 takes points from t = 0 to 1: S^½·C^−½ by matrix exponentials.  200 steps leave 1e-8."""
+    """Where RK4 takes points from t = 0 to 1: S^½·C^−½ by matrix exponentials.  100 steps leave 1e-7."""
     x0, m = points(3, 5, 2, 1.5), on_backend(NORMAL)
     score = m.score_theta(equation)
     v = lambda x, t: sde.probability_flow(equation, x, score(x, t), t)  # noqa: E731
-    (*_, x1) = solvers.integrate(solvers.rk4, v, up(x0), 0.0, 1.0, 200)
+    (*_, x1) = solvers.integrate(solvers.rk4, v, up(x0), 0.0, 1.0, 100)
     a, var = moments(equation, 1.0)
     agree(host(x1), oracle.gaussian_flow(x0, MEAN, COV, a, math.sqrt(var)), 1e-6, 1e-6)
 
@@ -244,71 +244,6 @@ def test_gradients():
         sg.check_grads(lambda t, e=equation: ops.stack(list(e.marginal(t))), (t,), order=2)
 
 
-# --- the likelihood ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.equation("sde.log_likelihood")
-@pytest.mark.parametrize("equation", KINDS, ids=lambda e: type(e).__name__)
-def test_the_flows_likelihood_is_the_mixtures(equation):
-    """log p_0 by the flow and log p of the mixture by scipy: what is left is RK4's error, of about fourth order."""
-    data, x = mixture(11, 2, 2), points(12, 4, 2, 2)
-    m, expected = on_backend(data), E.log_prob(data, x)
-    score, prior = m.score_theta(equation), m.noisy(*equation.marginal(1.0)).log_prob
-    found = {n: R.log_likelihood(equation, score, x, prior, n) for n in (10, 20, 40)}
-    errors = [np.abs(found[n] - expected).max() for n in (10, 20, 40)]
-    agree(found[40], expected, 0, 2e-6)
-    assert np.log2(errors[0] / errors[2]) / 2 > 3
-    apart(2 * lifted(prior)(x) - found[40], expected, 1e-2)
-
-
-@pytest.mark.equation("sde.log_likelihood")
-def test_the_likelihoods_gradient_is_the_score():
-    """∇ of the flow's log p_0, through 40 steps and a trace in each: derivatives inside derivatives."""
-    data, equation, x = mixture(13, 2, 2), sde.VP(0.1, 3.0), points(14, 3, 2, 1.5)
-    m = on_backend(data)
-    score, prior = m.score_theta(equation), m.noisy(*equation.marginal(1.0)).log_prob
-    f = lambda x: ops.sum(sde.log_likelihood(equation, score, x, prior, 25))  # noqa: E731
-    agree(lifted(sg.grad(f))(x), [E.score(p, data, 1.0, 0.0) for p in x], 0, 2e-4)
-
-
-@pytest.mark.equation("sde.log_likelihood")
-def test_between_two_times_and_with_other_steps():
-    """log p_t0 for t0 > 0, with Heun's step, is that of the noised mixture."""
-    data, equation, x = mixture(15, 2, 2), sde.SubVP(0.1, 4.0), points(16, 3, 2, 1.5)
-    m = on_backend(data)
-    prior = m.noisy(*equation.marginal(0.8)).log_prob
-    found = R.log_likelihood(equation, m.score_theta(equation), x, prior, 60, 0.3, 0.8, solvers.heun)
-    a, var = moments(equation, 0.3)
-    agree(found, E.log_prob(E.noisy(data, a, math.sqrt(var)), x), 0, 1e-3)
-
-
-@pytest.mark.equation("sde.log_likelihood")
-def test_estimated_traces_average_to_the_exact_one():
-    """One probe for all times: the average over all sign vectors is the likelihood itself, for any score."""
-    equation, x = sde.VP(0.1, 3.0), points(17, 2, 2)
-    m = on_backend(mixture(18, 2, 2))
-    score, prior = m.score_theta(equation), m.noisy(*equation.marginal(1.0)).log_prob
-    exact = R.log_likelihood(equation, score, x, prior, 10)
-    signs = [np.broadcast_to(v, x.shape).copy() for v in ([1.0, 1.0], [1.0, -1.0])]
-    each = [R.log_likelihood(equation, score, x, prior, 10, probe=v) for v in signs]
-    agree(np.mean(each, axis=0), exact, 1e-12, 1e-12)
-    apart(each[0], exact, 1e-4)
-
-
-@pytest.mark.equation("sde.log_likelihood")
-def test_images_and_float32():
-    data, equation, x = mixture(19, 2, 4), sde.VP(0.1, 3.0), points(20, 3, 4, 1.5)
-    m, m32 = on_backend(data), on_backend(data, "float32")
-    plain = R.log_likelihood(equation, m.score_theta(equation), x, lambda x: x[:, 0], 10)
-    flat = lambda x: ops.reshape(x, (3, 4))  # noqa: E731
-    image = R.log_likelihood(equation, lambda x, t: ops.reshape(m.score_theta(equation)(flat(x), t), (3, 2, 2, 1)),
-                             x.reshape(3, 2, 2, 1), lambda x: flat(x)[:, 0], 10)  # fmt: skip
-    agree(image, plain, 1e-13, 1e-13)
-    single = R.log_likelihood(equation, m32.score_theta(equation), x.astype("float32"), lambda x: x[:, 0], 10)
-    assert single.dtype == np.float32
-    agree(single, plain, 1e-4, 1e-4)
-
-
 def test_what_cannot_be_is_refused():
     for wrong in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0)):
         with pytest.raises(ValueError, match="VP: beta_min"):
@@ -318,7 +253,5 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="SubVP: beta_min"):
         sde.SubVP(2.0, 1.0)
     x = up(np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="0 steps"):
-        sde.log_likelihood(sde.VP(), lambda x, t: x, x, lambda x: x[:, 0], 0)
     with pytest.raises(ValueError, match="one per example"):
         sde.VP().drift(x, x)
