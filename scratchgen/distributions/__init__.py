@@ -18,8 +18,19 @@ Conventions that hold for every function here:
     bernoulli        in logits
     categorical      in logits
     logistic         in mu and log_s; bins of pixel values
+    exponential      in log_rate
+
+    divergence       between any two densities, on weighted points, which there the last axis counts
 """
 
-from scratchgen.distributions import bernoulli, categorical, gaussian, gaussian_full, logistic
+from scratchgen.distributions import (
+    bernoulli,
+    categorical,
+    divergence,
+    exponential,
+    gaussian,
+    gaussian_full,
+    logistic,
+)
 
-__all__ = ["bernoulli", "categorical", "gaussian", "gaussian_full", "logistic"]
+__all__ = ["bernoulli", "categorical", "divergence", "exponential", "gaussian", "gaussian_full", "logistic"]

@@ -1,0 +1,5 @@
+"""Normalizing flows: invertible maps from data to noise whose Jacobians have cheap determinants."""
+
+from scratchgen.models.flows import change
+
+__all__ = ["change"]
