@@ -1,0 +1,411 @@
+"""Hierarchies of latents: linear-Gaussian ones as one big Gaussian vector, and a diffusion as one of them.
+
+Every bound is quadratic in the latents, and these are affine in the noise: Gauss–Hermite nodes of order 3, injected as
+noise, give exact expectations.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from diffusion_tools import betas, schedule_of
+from evidence import agree, apart, at_most, lifted, lowered
+from hypothesis import given
+from hypothesis import strategies as st
+from latent_tools import (
+    FEW,
+    SOME,
+    affine_steps,
+    floats,
+    kernel,
+    noises,
+    normal,
+    repeated,
+    seeds,
+    steps_down,
+    steps_up,
+)
+from scipy import stats
+
+import scratchgen as sg
+from reference import bound as B
+from reference import latent as oracle
+from reference import samplers as R
+from reference.distributions import kl_gaussian_hermite
+from scratchgen import ops
+from scratchgen.models.diffusion import bound as diffusion_bound
+from scratchgen.models.latent import hierarchical as hierarchical_module
+from scratchgen.models.latent.hierarchical import Affine, Hierarchy
+from scratchgen.models.latent.vae import Gaussian, bernoulli_decoder
+
+H, D = lifted(hierarchical_module), lifted(diffusion_bound)
+
+# Densities and bounds of order 10² from systems with condition numbers below 10³: 10⁴ roundings at most.
+TIGHT = {"rtol": 1e-11, "atol": 1e-11}
+sizes = st.lists(st.integers(1, 2), min_size=2, max_size=4)  # of x, z_1, …, z_T
+
+
+def full(mean, cov):
+    return stats.multivariate_normal(mean, cov)
+
+
+class Chain:
+    """A hierarchy of affine networks, and one x."""
+
+    def __init__(self, down, up, seed):
+        self.down, self.up, self.x = down, up, normal(seed, len(down[0][1]))
+        self.model = Hierarchy([kernel(step) for step in up], [kernel(step) for step in down])
+        self.sizes = [len(c) for _, c, _ in up]
+
+    def samples(self):
+        """z_{1:T} ~ q by the library at nodes of the noise, x as often, and the nodes' weights."""
+        eps, weights = noises(*self.sizes)
+        x = repeated(self.x, len(weights))
+        return x, H.posterior_sample(self.model, x, eps), weights
+
+    def anywhere(self, seed, n=3):
+        """x and latents that need not be likely."""
+        return repeated(self.x, n), [normal([seed, t], n, d) for t, d in enumerate(self.sizes)]
+
+
+class Noised(Chain):
+    """A hierarchy whose q has `Affine` kernels, so latents like x."""
+
+    def __init__(self, down, up, seed):
+        super().__init__(down, up, seed)
+        affine = [Affine(np.diag(W)[None], c[None], np.log(v)[None]) for W, c, v in up]
+        self.model = self.model._replace(up=affine)
+
+
+def chain(seed, sizes):
+    return Chain(steps_down([seed, 1], sizes), steps_up([seed, 2], sizes), [seed, 3])
+
+
+def noised(seed, d, T):
+    return Noised(steps_down([seed, 1], [d] * (T + 1)), affine_steps([seed, 2], d, T), [seed, 3])
+
+
+chains = st.builds(chain, seeds, sizes)
+noised_chains = st.builds(noised, seeds, st.integers(1, 2), st.integers(1, 3))
+
+
+# --- joint and posterior ------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("hvae.joint")
+@SOME
+@given(chains, seeds)
+def test_the_joint_is_one_big_gaussian(c, seed):
+    x, zs = c.anywhere(seed)
+    mean, cov, _ = oracle.joint(c.down)
+    agree(H.log_joint(c.model, x, zs), full(mean, cov).logpdf(np.concatenate([x, *zs], axis=1)), **TIGHT)
+
+
+@pytest.mark.equation("hvae.joint")
+@FEW
+@given(seeds, st.lists(st.integers(1, 2), min_size=2, max_size=3))
+def test_a_binary_picture_over_a_hierarchy(seed, latents):
+    """Over all pictures x, p(x, z_{1:T}) sums to p(z_{1:T})."""
+    down = steps_down(seed, [3, *latents])
+    W, c, _ = down[0]
+    kernels = [lowered(lambda z: z @ W.T + c), *(kernel(step) for step in down[1:])]
+    model = Hierarchy(kernels, kernels, bernoulli_decoder)  # of `up` only the length is read
+    pictures = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
+    zs = [normal([seed, t], 1, d) for t, d in enumerate(latents)]
+    found = H.log_joint(model, pictures, [repeated(z, 8) for z in zs])
+    mean, cov, _ = oracle.joint(down[1:])
+    agree(np.exp(found).sum(), full(mean, cov).pdf(np.concatenate(zs, axis=1)), 1e-10)
+    logits = zs[0] @ W.T + c
+    want = stats.logistic.logcdf((2 * pictures - 1) * logits).sum(axis=1)
+    agree(found - found[0], want - want[0], **TIGHT)
+
+
+@pytest.mark.equation("hvae.posterior")
+@SOME
+@given(chains, seeds)
+def test_the_posterior_is_one_big_gaussian_too(c, seed):
+    x, zs = c.anywhere(seed)
+    mean, cov = oracle.encoded(c.x, c.up)
+    agree(H.log_posterior(c.model, x, zs), full(mean, cov).logpdf(np.concatenate(zs, axis=1)), **TIGHT)
+
+
+@pytest.mark.equation("hvae.posterior")
+@SOME
+@given(chains)
+def test_its_samples_have_its_moments(c):
+    _, zs, w = c.samples()
+    z = np.concatenate(zs, axis=1)
+    mean, cov = oracle.encoded(c.x, c.up)
+    agree(w @ z, mean, **TIGHT)
+    agree((w * (z - mean).T) @ (z - mean), cov, **TIGHT)
+
+
+# --- the bound ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("hvae.elbo")
+@SOME
+@given(chains)
+def test_the_bound_falls_short_of_the_evidence_by_its_gap(c):
+    x, zs, w = c.samples()
+    found = w @ H.elbo(c.model, x, zs)
+    evidence = oracle.evidence(c.x, c.down)
+    agree(found, oracle.elbo(c.x, c.up, c.down), **TIGHT)
+    agree(found + oracle.gap(c.x, c.up, c.down), evidence, **TIGHT)
+    at_most(found - evidence, 1e-10)
+
+
+@pytest.mark.equation("hvae.elbo")
+@FEW
+@given(seeds, st.integers(1, 2), st.integers(1, 3), seeds)
+def test_every_sample_is_the_evidence_at_the_true_posterior(seed, d, T, where):
+    """q_t by regression of z_t on z_{t−1} given x: the posterior of a Markov chain is one."""
+    down = steps_down(seed, [d] + [1] * T)
+    x = normal([seed, 3], d)
+    c = Chain(down, oracle.exact_up(x, down), [seed, 3])
+    agree(c.x, x)
+    evidence = oracle.evidence(x, down)
+    rows, zs = c.anywhere(where, 4)
+    agree(H.elbo(c.model, rows, zs), np.full(4, evidence), **TIGHT)
+    rows, zs, w = c.samples()
+    agree(w @ H.elbo_neighbours(c.model, rows, zs).elbo, evidence, **TIGHT)
+
+
+@pytest.mark.equation("hvae.elbo_neighbours")
+@SOME
+@given(chains)
+def test_step_beside_opposite_step(c):
+    """In the mean the same bound; each term of each sample by scipy's densities and a divergence over nodes."""
+    x, zs, w = c.samples()
+    found = H.elbo_neighbours(c.model, x, zs)
+    T = len(zs)
+    assert found.transitions.shape == (len(w), T - 1)
+    agree(w @ found.elbo, oracle.elbo(c.x, c.up, c.down), **TIGHT)
+    path, last = [x, *zs], -1
+    for t in range(1, T):
+        log_q, log_p = (stats.norm.logpdf(path[t], path[other] @ W.T + b, np.sqrt(v)).sum(axis=1)
+                        for other, (W, b, v) in ((t - 1, c.up[t - 1]), (t + 1, c.down[t])))  # fmt: skip
+        agree(found.transitions[:, t - 1], log_q - log_p, **TIGHT)
+    W, b, v = c.up[-1]
+    d = len(b)
+    want = kl_gaussian_hermite(path[-2][last] @ W.T + b, np.diag(v), np.zeros(d), np.eye(d))
+    agree(found.prior[last], want, **TIGHT)
+    W, b, v = c.down[0]
+    agree(found.reconstruction, -stats.norm.logpdf(x, zs[0] @ W.T + b, np.sqrt(v)).sum(axis=1), **TIGHT)
+
+
+@pytest.mark.equation("hvae.marginal")
+@SOME
+@given(noised_chains)
+def test_marginals_of_an_affine_posterior(c):
+    found = H.marginals(c.model.up, c.x[None])
+    for t, q in enumerate(found, start=1):
+        mean, cov = oracle.marginal(c.x, c.up, t)
+        agree(q.mu[0], mean, **TIGHT)
+        agree(np.diag(np.exp(q.log_var[0])), cov, **TIGHT)
+
+
+@pytest.mark.equation("hvae.reversed")
+@SOME
+@given(st.builds(noised, seeds, st.integers(1, 2), st.integers(2, 4)), seeds)
+def test_an_affine_posterior_turned_round(c, seed):
+    zt = normal(seed, len(c.x))
+    known = H.marginals(c.model.up, c.x[None])
+    for t in range(2, len(c.up) + 1):
+        q = H.reverse(c.model.up[t - 1], known[t - 2], zt[None])
+        mean, cov = oracle.reversed_step(c.x, zt, c.up, t)
+        agree(q.mu[0], mean, **TIGHT)
+        agree(np.diag(np.exp(q.log_var[0])), cov, **TIGHT)
+        late = H.reverse(c.model.up[t - 1], known[t - 1], zt[None])
+        apart(np.concatenate(late), np.concatenate(q), 1e-6)
+
+
+@pytest.mark.equation("hvae.elbo_kl")
+@SOME
+@given(noised_chains)
+def test_the_bound_by_divergences(c):
+    x, zs, w = c.samples()
+    found = H.elbo_kl(c.model, x, zs)
+    T, d, last = len(zs), len(c.x), -1
+    assert found.transitions.shape == (len(w), T - 1)
+    agree(w @ found.elbo, oracle.elbo(c.x, c.up, c.down), **TIGHT)
+    at_most(-found.transitions, 0.0)
+    agree(found.prior[last], kl_gaussian_hermite(*oracle.marginal(c.x, c.up, T), np.zeros(d), np.eye(d)), **TIGHT)
+    for t in range(2, T + 1):
+        zt = zs[t - 1][last]
+        W, b, v = c.down[t - 1]
+        want = kl_gaussian_hermite(*oracle.reversed_step(c.x, zt, c.up, t), W @ zt + b, np.diag(v))
+        agree(found.transitions[last, t - 2], want, **TIGHT)
+    W, b, v = c.down[0]
+    agree(found.reconstruction, -stats.norm.logpdf(x, zs[0] @ W.T + b, np.sqrt(v)).sum(axis=1), **TIGHT)
+
+
+@pytest.mark.equation("hvae.elbo", "hvae.elbo_neighbours", "hvae.elbo_kl")
+@SOME
+@given(noised_chains)
+def test_three_forms_of_one_number(c):
+    x, zs, w = c.samples()
+    direct = w @ H.elbo(c.model, x, zs)
+    agree(w @ H.elbo_neighbours(c.model, x, zs).elbo, direct, **TIGHT)
+    agree(w @ H.elbo_kl(c.model, x, zs).elbo, direct, **TIGHT)
+    at_most(direct - oracle.evidence(c.x, c.down), 1e-10)
+    if len(zs) > 1:  # but not sample by sample
+        apart(H.elbo_kl(c.model, x, zs).elbo, H.elbo(c.model, x, zs), 1e-6)
+
+
+# --- a diffusion is a hierarchy -----------------------------------------------------------------------------
+
+
+class Diffusion:
+    """ε_θ(x, t) = e_t·x + f_t, in the library's diffusion, as a hierarchy, and as an oracle's chain of numbers."""
+
+    def __init__(self, beta, seed, variance):
+        self.beta, self.T, self.schedule = beta, len(beta), schedule_of(beta)
+        self.e, self.f = 0.5 * normal(seed, 2, self.T + 1)
+        self.var = diffusion_bound.reverse_variance(self.schedule, variance)
+        mean = lambda x, t: R.mean_from_eps(np.array([x]), self.e[t] * np.array([x]) + self.f[t], t, beta)[0]  # noqa: E731
+        self.b = np.array([mean(0.0, t) for t in range(1, self.T + 1)])
+        self.a = np.array([mean(1.0, t) for t in range(1, self.T + 1)]) - self.b
+        tilde = [R.beta_tilde(beta, t) for t in range(1, self.T + 1)]
+        tilde[0] = tilde[min(1, self.T - 1)] or beta[0]
+        self.s = np.sqrt(beta if variance == "beta" else tilde)
+
+    def eps(self, x, t):
+        t = np.asarray(t) if np.ndim(t) == 0 else np.asarray(t).reshape((-1,) + (1,) * (x.ndim - 1))
+        return self.e.astype(x.dtype)[t] * x + self.f.astype(x.dtype)[t]
+
+    def hierarchy(self, like):
+        return H.diffusion(self.schedule, lowered(self.eps), self.var, like)
+
+    def steps(self):
+        """up and down for the oracle, on one pixel."""
+        up = [([[math.sqrt(1 - b)]], [0.0], [b]) for b in self.beta]
+        return up, [([[a]], [b], [s**2]) for a, b, s in zip(self.a, self.b, self.s, strict=True)]
+
+
+diffusions = st.builds(Diffusion, betas(least=1, most=4), seeds, st.sampled_from(["beta", "beta_tilde"]))
+
+
+@pytest.mark.equation("hvae.diffusion")
+@SOME
+@given(diffusions, seeds)
+def test_both_bounds_of_a_diffusion_sample_by_sample(d, seed):
+    """The very terms that the diffusion's own bound computes, on images, with whatever latents."""
+    x, zs = normal(seed, 2, 3, 2, 1), list(normal([seed, 1], d.T, 2, 3, 2, 1))
+    model, chain = d.hierarchy(x), [x, *zs]
+    kl, neighbours = H.elbo_kl(model, x, zs), H.elbo_neighbours(model, x, zs)
+    # β ≥ 10⁻³ leaves 13 digits of 1 − ᾱ, and 1/β makes terms of 10⁴
+    near = {"rtol": 1e-9, "atol": 1e-9}
+    agree(kl.prior, D.prior_term(d.schedule, x), **near)
+    agree(neighbours.prior, D.last_step_term(d.schedule, chain[-2]), **near)
+    first = D.reconstruction_term(d.schedule, x, zs[0], d.eps(zs[0], 1), d.var, None)
+    agree(kl.reconstruction, first, **near)
+    agree(neighbours.reconstruction, first, **near)
+    for t in range(2, d.T + 1):
+        eps = d.eps(chain[t], t)
+        agree(kl.transitions[:, t - 2], D.transition_term(d.schedule, x, chain[t], eps, t, d.var), **near)
+        opposite = D.neighbour_term(d.schedule, chain[t - 2], chain[t - 1], chain[t], eps, t - 1, d.var)
+        agree(neighbours.transitions[:, t - 2], opposite, **near)
+
+
+@pytest.mark.equation("hvae.diffusion")
+@FEW
+@given(diffusions, floats(-1.5, 1.5))
+def test_the_bounds_of_a_diffusion_in_the_mean(d, x0):
+    """All three forms against three oracles that know diffusions, and against the exact evidence."""
+    eps, w = noises(*[1] * d.T)
+    x = np.full((len(w), 1), x0)
+    model = d.hierarchy(x)
+    zs = H.posterior_sample(model, x, eps)
+    chain = (x0, d.beta, d.a, d.b, d.s)
+    near = {"rtol": 1e-8, "atol": 1e-8}  # of those oracles, which integrate
+    by_kl = B.bound_by_kl(*chain)
+    kl, neighbours = H.elbo_kl(model, x, zs), H.elbo_neighbours(model, x, zs)
+    agree(w @ kl.prior, by_kl.prior, **near)
+    agree(w @ kl.transitions, np.array(by_kl.steps), **near)
+    agree(w @ kl.reconstruction, by_kl.reconstruction, **near)
+    agree(w @ neighbours.transitions, np.array(B.bound_by_neighbours(*chain).steps), **near)
+    direct, evidence = -B.bound_direct(*chain), B.evidence(x0, d.a, d.b, d.s)
+    for found in (w @ H.elbo(model, x, zs), w @ neighbours.elbo, w @ kl.elbo):
+        agree(found, direct, **near)
+        agree(found, oracle.elbo([x0], *d.steps()), **near)
+        at_most(found - evidence, 1e-8)
+
+
+@pytest.mark.equation("hvae.diffusion")
+def test_another_noise_is_another_bound():
+    """Negative control: latents' variance 1 − α for β, and α for √α, in the hierarchy alone."""
+    d = Diffusion(np.array([0.1, 0.3, 0.2]), 1, "beta")
+    x, zs = normal(2, 2, 3), list(normal(3, 3, 2, 3))
+    model = d.hierarchy(x)
+    right = H.elbo_kl(model, x, zs).elbo
+    squared = [step._replace(scale=step.scale**2) for step in model.up]
+    apart(H.elbo_kl(model._replace(up=squared), x, zs).elbo, right, 0.1)
+    halved = [step._replace(log_var=step.log_var / 2) for step in model.up]
+    apart(H.elbo_kl(model._replace(up=halved), x, zs).elbo, right, 0.1)
+
+
+# --- gradients, precision, shapes ---------------------------------------------------------------------------
+
+
+ALL = ["hvae.joint", "hvae.posterior", "hvae.elbo", "hvae.elbo_neighbours", "hvae.elbo_kl", "hvae.marginal",
+       "hvae.reversed"]  # fmt: skip
+
+
+@pytest.mark.equation(*ALL)
+@pytest.mark.parametrize("form", ["log_joint", "log_posterior", "elbo", "elbo_neighbours", "elbo_kl"])
+def test_gradients(form):
+    """In x, the latents' noise, and both directions' parameters: two steps of two-dimensional latents."""
+    x, eps, scale, shift, log_var, W, c, v = normal(1, 8, 2, 2) * 0.7
+
+    def value(x, eps, scale, shift, log_var, W, c, v):
+        rows = [(scale[t : t + 1], shift[t : t + 1], log_var[t : t + 1]) for t in range(2)]
+        down = [lambda z: Gaussian(z @ W, v[:1]), lambda z: Gaussian(ops.tanh(z @ W) + c[:1], v[1:])]
+        model = Hierarchy([Affine(*row) for row in rows], down)
+        zs = hierarchical_module.posterior_sample(model, x, [eps, eps * 0.5])
+        found = getattr(hierarchical_module, form)(model, x, zs)
+        return getattr(found, "elbo", found)
+
+    sg.check_grads(value, (x, eps, scale, shift, log_var, W, c, v), order=2, rtol=1e-5)
+
+
+@pytest.mark.equation(*ALL, "hvae.diffusion")
+def test_single_precision():
+    c = noised(5, 2, 3)
+    x, zs = c.anywhere(1)
+    exact, low = everything(c.model, x, zs), everything(*in_single(c.model, x, zs))
+    d = Diffusion(np.array([0.1, 0.3, 0.2]), 1, "beta")
+    x, zs = normal(2, 2, 3), list(normal(3, 3, 2, 3))
+    exact += everything(d.hierarchy(x), x, zs)
+    _, x, zs = in_single(None, x, zs)
+    low += everything(d.hierarchy(x), x, zs)
+    for narrow, wide in zip(low, exact, strict=True):
+        assert narrow.dtype == np.float32
+        agree(narrow, wide, 1e-4, 1e-4)  # sums of a dozen terms of order 10, with 1/β among them
+
+
+def everything(model, x, zs):
+    rows = [H.log_joint(model, x, zs), H.log_posterior(model, x, zs), H.elbo(model, x, zs)]
+    rows += H.elbo_neighbours(model, x, zs) + H.elbo_kl(model, x, zs)
+    return rows + H.posterior_sample(model, x, zs) + [part for q in H.marginals(model.up, x) for part in q]
+
+
+def in_single(model, x, zs):
+    cast = lambda a: a.astype("f")  # noqa: E731
+    if model is not None:
+        up = [Affine(*map(cast, step)) for step in model.up]
+        down = [lambda z, f=f: Gaussian(*(p.astype(z.dtype) for p in f(z))) for f in model.down]
+        model = model._replace(up=up, down=down)
+    return model, cast(x), [cast(z) for z in zs]
+
+
+def test_misfits_are_refused():
+    c = chain(1, [2, 1, 1])
+    x, zs = c.anywhere(1)
+    for f in (hierarchical_module.log_joint, hierarchical_module.log_posterior, hierarchical_module.elbo_neighbours):
+        with pytest.raises(ValueError, match="2 steps up and 2 down cannot have 1 latents"):
+            f(c.model, x, zs[:1])
+    with pytest.raises(ValueError, match="Affine only"):
+        hierarchical_module.elbo_kl(c.model, x, zs)
+    with pytest.raises(ValueError, match="0 steps up"):
+        hierarchical_module.log_joint(Hierarchy([], []), x, [])
