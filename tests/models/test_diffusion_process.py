@@ -148,7 +148,7 @@ def test_identities_of_the_posterior(beta):
         agree(A * np.sqrt(now) + B, np.sqrt(before), 1e-12)  # a dozen roundings, and 1/(1 − ᾱ) ≤ 10³ of one
         agree(A**2 * (1 - now) + var, 1 - before, 1e-12, 1e-15)
         close([A, B, var], chain.posterior_gains(beta, t))
-        at_most(0, var)
+        at_most(0.0, var)
         assert var < beta[t - 1]
         assert float(on_backend.beta_tilde(schedule.at(t, one))) == var
     close(process.posterior(schedule, one, zero, 1).mean, 1, 0, 1e-12)

@@ -17,7 +17,7 @@ from diffusion_tools import (
     some_eps,
     tampered,
 )  # fmt: skip
-from evidence import agree, apart, lifted
+from evidence import agree, apart, at_most, lifted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -261,13 +261,11 @@ def test_sub_sequences(T, data):
     S = data.draw(st.integers(1, T))
     tau = ddim.sub_sequence(T, S)
     gaps = np.diff(tau)
-    assert tau[0] == 0
-    assert tau[-1] == T
-    assert len(tau) == S + 1
-    assert gaps.min() >= 1
-    assert gaps.max() - gaps.min() <= 2  # each place is rounded by at most ½
-    assert max(abs(k - i * T / S) for i, k in enumerate(tau)) <= 0.5
-    assert ddim.sub_sequence(T, T) == list(range(T + 1))
+    agree([tau[0], tau[-1], len(tau)], [0, T, S + 1])
+    at_most(1 - gaps, 0)
+    at_most(gaps.max() - gaps.min(), 2)  # each place is rounded by at most ½
+    agree(tau, np.arange(S + 1) * T / S, 0, 0.5 + 1e-9)
+    agree(ddim.sub_sequence(T, T), np.arange(T + 1))
 
 
 @pytest.mark.parametrize("S", [0, -1, 11])
