@@ -29,7 +29,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=SLOW)
 settings.register_profile(
     "ci", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES") or 30), deadline=None, derandomize=True,
-    database=None, suppress_health_check=SLOW,
+    database=None, suppress_health_check=SLOW, phases=[p for p in Phase if p is not Phase.explain],
 )  # fmt: skip
 settings.register_profile("nightly", max_examples=1500, deadline=None, suppress_health_check=SLOW)
 settings.register_profile(

@@ -15,7 +15,7 @@ LEDGER = Ledger.load()
 FILES = files_by_id()
 EQUATIONS = pytest.mark.parametrize("equation", LEDGER.equations.values(), ids=LEDGER.equations)
 SLIPS = pytest.mark.parametrize("slip", LEDGER.slips.values(), ids=LEDGER.slips)
-FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models")
+FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models", "scratchgen/metrics")
 
 
 def docstrings(path):
@@ -29,7 +29,7 @@ def claimed(text):
     """The ids that a docstring names: family.name of a known family, or whatever follows an equation's number."""
     families = "|".join(sorted({id.split(".")[0] for id in LEDGER.equations}))
     numbered = re.findall(r"\(\d+[a-z]?\)  +([a-z_]+\.[a-z_0-9]+)", text)
-    return set(numbered) | set(re.findall(rf"(?<![\w./])((?:{families})\.[a-z_0-9]+)\b(?![(./])", text))
+    return set(numbered) | set(re.findall(rf"(?<![\w./])((?:{families})\.(?!py\b)[a-z_0-9]+)\b(?![(./])", text))
 
 
 @EQUATIONS
