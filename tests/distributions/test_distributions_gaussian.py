@@ -18,7 +18,7 @@ from closed_forms import (
     shapes,
     uniform,
 )
-from evidence import agree, at_most, lifted
+from evidence import agree, apart, at_most, lifted
 from hypothesis import given
 from scipy import stats
 
@@ -111,7 +111,8 @@ def test_kl_takes_q_first():
     wide, narrow = np.log([4.0]), np.log([0.25])
     forward = gaussian.kl(np.zeros(1), wide, np.zeros(1), narrow)
     agree(forward, oracle.kl_gaussian_quad(0, 2, 0, 0.5), rtol=1e-10)
-    at_most(3 * gaussian.kl(np.zeros(1), narrow, np.zeros(1), wide), forward)
+    backward = gaussian.kl(np.zeros(1), narrow, np.zeros(1), wide)
+    apart(forward, backward, by=2 * backward[0])
 
 
 @pytest.mark.equation("gaussian.kl", "gaussian.kl_standard")
@@ -161,7 +162,7 @@ def test_injected_noise_decides_the_sample(shape, seed):
     agree(*[gaussian.sample(Generator(seed), mu, log_var) for _ in range(2)])
 
 
-@pytest.mark.equation("gaussian.entropy", "gaussian.log_prob", "gaussian.sample")
+@pytest.mark.equation("gaussian.sample")
 def test_the_entropy_is_the_mean_of_minus_log_prob_of_samples():
     mu, log_var = np.full((N, 2), 1.5), np.full((N, 2), -3.0)
     x = gaussian.sample(Generator(2), mu, log_var)

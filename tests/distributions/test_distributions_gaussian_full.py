@@ -14,7 +14,7 @@ from closed_forms import (
     seeds,
     uniform,
 )
-from evidence import agree, at_most, host, lifted
+from evidence import agree, apart, at_most, host, lifted
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -86,7 +86,7 @@ def test_kl_takes_q_first():
     mu, q, p = np.zeros((1, 2)), np.array([[4.0, 1.0], [1.0, 1.0]]), np.array([[0.5, 0.2], [0.2, 0.3]])
     forward, backward = gaussian_full.kl(mu, q, mu, p), gaussian_full.kl(mu, p, mu, q)
     agree(forward, oracle.kl_gaussian_hermite([0, 0], q, [0, 0], p), rtol=1e-11)
-    at_most(2 * backward, forward)
+    apart(forward, backward, by=backward[0])
 
 
 @pytest.mark.equation("gaussian_full.log_prob", "gaussian_full.entropy", "gaussian_full.kl")
@@ -181,8 +181,9 @@ def test_extreme_variances(log_scale):
     x, mu, cov = draw(5, 2, 3, shared=True)
     cov = cov * np.exp(log_scale)
     value, _ = check_finite(lambda x, m: gaussian_full.log_prob(x, m, cov.astype(x.dtype)), x, mu)
-    # check_finite rounds its arguments to float32, which at this variance moves the value by as much
-    agree(value, oracle.multivariate_normal_log_prob(x - mu, np.zeros(3), cov), rtol=1e-6)
+    # what scipy is given is what check_finite gave: the arguments rounded to float32
+    x, mu = (a.astype(np.float32).astype(np.float64) for a in (x, mu))
+    agree(value, oracle.multivariate_normal_log_prob(x - mu, np.zeros(3), cov), rtol=1e-11)
     assert np.isfinite(gaussian_full.kl(x, cov, mu, np.eye(3))).all()
 
 
