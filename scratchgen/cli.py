@@ -41,10 +41,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     machine.prepare()
     try:
-        commands.main(arguments, prog_name="scratchgen", standalone_mode=False)
-        return 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        return commands.main(arguments, prog_name="scratchgen", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as help_:
         click.echo(help_.format_message(), err=True)
         return 2
@@ -283,17 +280,22 @@ def report(run: Path) -> None:
     _report(_load(run, None))
 
 
+MUTANTS = {"some": 3, "all": None, "none": 0}
+"""How many wrong formulas of each equation `verify` puts into the source."""
+
+
 @commands.command()
 @click.argument("pattern", default="*")
 @click.option("--examples", type=click.IntRange(min=1), default=30, show_default=True,
               help="Inputs to draw per property.")
 @click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/verify"),
               show_default=True, help="Where verify.json and index.html go.")
-@click.option("--mutants/--no-mutants", default=True, help="Whether to show that the tests can fail.  [default: yes]")
+@click.option("--mutants", type=click.Choice(tuple(MUTANTS)), default="some", show_default=True,
+              help="Wrong formulas to kill: three of each equation, all, or none.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one per core]")
 @backend_option
 def verify(
-    pattern: str, examples: int, folder: Path, mutants: bool, jobs: int | None, backend: str | None
+    pattern: str, examples: int, folder: Path, mutants: str, jobs: int | None, backend: str | None
 ) -> None:
     """Check every equation against its oracle, prove the misprints, kill the wrong formulas.
 
@@ -304,11 +306,11 @@ def verify(
     Misprints    the smallest input for which the printed form fails; the corrected form holds
     Mutants      wrong formulas, each put into a copy of the source: the equation's tests must fail
 
-    Exit code 1 if anything does not hold.  `--examples 10000` is a night's work.
+    Exit code 1 if anything does not hold.  `--examples 10000 --mutants all` is a night's work.
     """
     from scratchgen.verify.command import verify as check
 
-    if not check(pattern, examples, backend or active().name, folder, mutants, jobs):
+    if not check(pattern, examples, backend or active().name, folder, MUTANTS[mutants], jobs):
         raise click.exceptions.Exit(1)
 
 

@@ -6,7 +6,7 @@ HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadl
                    mutants   few examples, and no shrinking: whether a test fails is all that is asked
 HYPOTHESIS_EXAMPLES=N        ci, with N examples
 
---equation=PATTERN           only tests that verify an equation whose id fits (diffusion.*)
+--equation=PATTERNS          only tests that verify an equation or slip whose id fits (diffusion.*,gaussian.kl)
 --evidence=FILE              one line of JSON for each test of an equation or a slip, as it finishes
 """
 
@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from scratchgen.backend import get
-from scratchgen.verify.ledger import Ledger
+from scratchgen.verify.ledger import Ledger, fits
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=SLOW)
@@ -50,7 +50,7 @@ def backend(request):
 
 def pytest_addoption(parser):
     group = parser.getgroup("equations")
-    group.addoption("--equation", metavar="PATTERN", help="only tests that verify a matching equation or slip")
+    group.addoption("--equation", metavar="PATTERNS", help="only tests of equations and slips that fit, as in a.b,c.*")
     group.addoption("--evidence", metavar="FILE", help="what each test of an equation saw, as lines of JSON")
 
 
@@ -60,10 +60,10 @@ def verified(item) -> list[str]:
 
 
 def pytest_collection_modifyitems(config, items):
-    pattern = config.getoption("--equation")
-    if pattern:
-        ledger = Ledger.load().select(pattern)
-        kept = [item for item in items if any(id in ledger.equations or id in ledger.slips for id in verified(item))]
+    patterns = config.getoption("--equation")
+    if patterns:
+        chosen = patterns.split(",")
+        kept = [item for item in items if any(fits(id, pattern) for id in verified(item) for pattern in chosen)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 

@@ -24,14 +24,16 @@ from scratchgen.verify.session import VerifyError, check_installed, run_mutants,
 from scratchgen.version import VERSION
 
 
-def verify(pattern: str, examples: int, backend: str, report: Path, mutants: bool, jobs: int | None) -> bool:
-    """Run the tests and the mutants of all equations that fit the pattern.  Returns whether everything holds.
+def verify(pattern: str, examples: int, backend: str, report: Path, most: int | None, jobs: int | None) -> bool:
+    """Run the tests of all equations that fit the pattern, and at most `most` mutants of each (None: all of them).
+
+    Returns whether everything holds.
 
     Raises VerifyError or LedgerError, in one line, if there is nothing to run, or nothing to run it with.
     """
     check_installed()
     ledger = Ledger.load()
-    part = ledger.select(pattern)
+    part = ledger.select(pattern).with_mutants(most)
     if not part.equations and not part.slips:
         families = ", ".join(dict.fromkeys(id.split(".")[0] for id in ledger.equations))
         raise VerifyError(f"no equation is called like {pattern!r}; there are the families {families}")
@@ -40,17 +42,17 @@ def verify(pattern: str, examples: int, backend: str, report: Path, mutants: boo
     name = get(backend).name  # the one line of a backend that cannot be used, before anything starts
     report.mkdir(parents=True, exist_ok=True)
     jobs = jobs or os.cpu_count() or 1
-    Console(stderr=True).print(_announcement(part, name, mutants, jobs, report), highlight=False, soft_wrap=True)
+    Console(stderr=True).print(_announcement(part, name, jobs, report), highlight=False, soft_wrap=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         folder = Path(scratch)
         tested = run_tests(part, pattern, name, examples, jobs, folder)
-        killed = run_mutants(part, pattern, jobs, folder, trust=not tested.trouble) if mutants else None
+        killed = run_mutants(part, pattern, most, jobs, folder, trust=not tested.trouble)
         for log in folder.glob("*.log"):
             write_atomically(report / log.name, log.read_bytes())
-    trouble = [outcome.trouble for outcome in (tested, killed) if outcome and outcome.trouble]
+    trouble = [outcome.trouble for outcome in (tested, killed) if outcome.trouble]
     facts = _facts(name, examples, time.monotonic() - began)
-    found = findings(part, tested.lines, killed.lines if killed else None, trouble, facts)
+    found = findings(part, tested.lines, killed.lines, trouble, facts)
     terminal.show(found, Console())
     write(found, ledger, report)
     print(f"see {report / 'index.html'}")
@@ -63,9 +65,9 @@ def write(found: Findings, ledger: Ledger, report: Path) -> None:
     write_atomically(report / "index.html", page.render(found, ledger).encode())
 
 
-def _announcement(part: Ledger, backend: str, mutants: bool, jobs: int, report: Path) -> str:
-    wrong = f" and {len(part.mutants)} wrong formulas" if mutants else ""
-    what = f"{len(part.equations)} equations, {len(part.slips)} misprints{wrong}"
+def _announcement(part: Ledger, backend: str, jobs: int, report: Path) -> str:
+    wrong = len(part.mutants)
+    what = f"{len(part.equations)} equations, {len(part.slips)} misprints and {wrong} wrong formulas"
     return f"verifying {what} on {backend}, {jobs} at a time; the report goes to {report}"
 
 

@@ -83,12 +83,12 @@ def gather(id: str, key: str, lines: list[dict[str, Any]]) -> Tested:
     )  # fmt: skip
 
 
-def findings(part: Ledger, tests: list[dict[str, Any]], mutants: list[dict[str, Any]] | None, trouble: list[str],
+def findings(part: Ledger, tests: list[dict[str, Any]], mutants: list[dict[str, Any]], trouble: list[str],
              facts: dict[str, Any]) -> Findings:  # fmt: skip
-    """Verdicts on everything in `part`.  mutants: None if they were not asked for."""
-    fate = {line["number"]: line for line in mutants or []}
+    """Verdicts on everything in `part`."""
+    fate = {line["number"]: line for line in mutants}
     killed = []
-    for number, mutant in enumerate(part.mutants if mutants is not None else ()):
+    for number, mutant in enumerate(part.mutants):
         line = fate.get(number, {"outcome": "not run", "by": ""})
         killed.append((mutant, line["outcome"], line["by"]))
     return Findings(

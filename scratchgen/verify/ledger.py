@@ -14,6 +14,7 @@ import fnmatch
 import importlib
 import re
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,6 +175,19 @@ class Ledger:
         slips = {id: s for id, s in self.slips.items() if s.equation in kept or fits(id, pattern)}
         mutants = tuple(m for m in self.mutants if m.equation in kept)
         return Ledger(self.lectures, self.families, kept, slips, mutants)
+
+
+    def with_mutants(self, most: int | None) -> Ledger:
+        """The same with the first `most` mutants of each equation; None: with all."""
+        if most is None:
+            return self
+        seen: Counter[str] = Counter()
+        kept = []
+        for mutant in self.mutants:
+            seen[mutant.equation] += 1
+            if seen[mutant.equation] <= most:
+                kept.append(mutant)
+        return dataclasses.replace(self, mutants=tuple(kept))
 
 
 def fits(id: str, pattern: str) -> bool:

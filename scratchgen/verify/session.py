@@ -54,19 +54,21 @@ def run_tests(part: Ledger, pattern: str, backend: str, examples: int, jobs: int
         return Outcome([], "")
     lines = folder / "tests.jsonl"
     command = [sys.executable, "-m", "pytest", *files, "-m", "(equation or slip) and not long", "--tb=short"]
-    command += ["-p", "no:cacheprovider", f"--equation={pattern}", f"--evidence={lines}", "-n", str(jobs)]
+    chosen = ",".join([pattern, *part.slips])  # a slip belongs to the pattern of its equation
+    command += ["-p", "no:cacheprovider", f"--equation={chosen}", f"--evidence={lines}", "-n", str(jobs)]
     environment = {"SCRATCHGEN_BACKEND": backend, "OPENBLAS_NUM_THREADS": "1"}
     environment |= {"HYPOTHESIS_PROFILE": "ci", "HYPOTHESIS_EXAMPLES": str(examples)}
     return _follow(command, environment, lines, folder / "tests.log", "tests", None, ok=(0, 1))
 
 
-def run_mutants(part: Ledger, pattern: str, jobs: int, folder: Path, trust: bool) -> Outcome:
-    """All wrong formulas of the equations in `part`; their output goes to `folder`/mutants.log."""
+def run_mutants(part: Ledger, pattern: str, most: int | None, jobs: int, folder: Path, trust: bool) -> Outcome:
+    """The wrong formulas in `part`, at most `most` for each equation; their output goes to `folder`/mutants.log."""
     if not part.mutants:
         return Outcome([], "")
     lines = folder / "mutants.jsonl"
     command = [sys.executable, str(ROOT / "tests" / "mutants" / "run.py"), pattern, "--jobs", str(jobs)]
     command += [f"--evidence={lines}", *(["--trust"] if trust else [])]
+    command += [] if most is None else ["--most", str(most)]
     return _follow(command, {}, lines, folder / "mutants.log", "mutants", len(part.mutants), ok=(0, 1))
 
 
@@ -85,7 +87,7 @@ def _follow(command: list[str], environment: dict[str, str], lines: Path, log: P
                     os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
     trouble = ""
-    if process.returncode not in ok:
+    if process.returncode not in ok or (process.returncode and not _failures(found)):
         said = " ".join(log.read_text("utf-8", "replace").split())[-TAIL:]
         trouble = f"the {unit} ended with code {process.returncode}, see {log}: {said}"
     return Outcome(found, trouble)
@@ -103,13 +105,12 @@ def _read(process: subprocess.Popen, lines: Path, unit: str, total: int | None) 
             if "total" not in new:
                 found.append(new)
                 if bar is not None:
-                    bar.update(len(found), lambda: _failures(found))
+                    bar.update(len(found), lambda: f"{_failures(found) or 'none'} failed")
     return found
 
 
-def _failures(found: list[dict[str, Any]]) -> str:
-    bad = sum(line["outcome"] in ("failed", "survived", "broken") for line in found)
-    return f"{bad} failed" if bad else "all well"
+def _failures(found: list[dict[str, Any]]) -> int:
+    return sum(line["outcome"] in ("failed", "survived", "broken") for line in found)
 
 
 def _lines(process: subprocess.Popen, path: Path) -> Iterator[dict[str, Any]]:

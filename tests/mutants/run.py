@@ -1,6 +1,6 @@
 """Shows that the tests can fail: every wrong formula of tests/mutants/*.toml must be noticed.
 
-    python tests/mutants/run.py [PATTERN] [--jobs N] [--evidence=FILE] [--trust]
+    python tests/mutants/run.py [PATTERN] [--jobs N] [--most N] [--evidence=FILE] [--trust]
 
 Each mutant is applied to a scratch copy of the project, and the tests of its equation are run there, only those.
 Killed: a test fails.  Survived: all pass, which is a hole in the tests.  Broken: the tests did not even run.  A kill
@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded: a process with threads must not fork
 os.environ["HYPOTHESIS_PROFILE"] = "mutants"
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("scratchgen", "reference", "tests", "docs", "setup.cfg")
@@ -100,6 +101,9 @@ def warm() -> None:
         "scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats", "sklearn.datasets",
     ):  # fmt: skip
         importlib.import_module(heavy)
+    from hypothesis import given, strategies
+
+    given(strategies.integers())(lambda n: None)()  # looks through all modules for constants, once for all runs
     gc.freeze()
 
 
@@ -119,11 +123,10 @@ def start(scratch: Path, files: list[str], equation: str) -> tuple[int, Path]:
             os.dup2(output.fileno(), 2)
         os.chdir(scratch)
         sys.path[:0] = [str(scratch)]
-        sys.dont_write_bytecode = True
         import pytest
 
         witness = Witness()
-        options = ["-x", "-q", "--tb=line", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        options = ["-x", "-q", "--tb=line", "--no-header", "-p", "no:cacheprovider"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what `warm` has loaded
         chosen = [] if equation == "*" else [f"--equation={equation}"]  # "*": all tests of the files
         code = int(pytest.main([*files, *options, *chosen], plugins=[witness]))
@@ -169,13 +172,18 @@ def patched(scratch: Path, mutant: Any) -> Iterator[None]:
         return
     path = scratch / mutant.file
     true = path.read_text("utf-8")
-    path.write_text(true.replace(mutant.old, mutant.new), "utf-8")
-    for cached in (path.parent / "__pycache__").glob(path.stem + ".*.pyc"):
-        cached.unlink()  # of the same second and size, it would be taken for the mutant's
+    _replace(path, true.replace(mutant.old, mutant.new))
     try:
         yield
     finally:
-        path.write_text(true, "utf-8")
+        _replace(path, true)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a source file and forget its bytecode, which Python takes for the new text's if second and size agree."""
+    path.write_text(text, "utf-8")
+    for cached in (path.parent / "__pycache__").glob(path.stem + ".*.pyc"):
+        cached.unlink()
 
 
 class Job(NamedTuple):
@@ -260,6 +268,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("pattern", nargs="?", default="*", help="equations, as in diffusion.*  [all]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time  [one per core]")
+    parser.add_argument("--most", type=int, metavar="N", help="at most N for each equation  [all]")
     parser.add_argument("--evidence", metavar="FILE", help="one line of JSON for each mutant, as it falls")
     parser.add_argument("--trust", action="store_true", help="the tests are known to pass on the true source")
     options = parser.parse_args()
@@ -267,7 +276,7 @@ def main() -> int:
     ledger = load_ledger()
     try:
         whole = ledger.Ledger.load(ROOT)
-        mutants = whole.select(options.pattern).mutants
+        mutants = whole.select(options.pattern).with_mutants(options.most).mutants
         check(whole.mutants, whole.equations, ledger.LedgerError)
     except ledger.LedgerError as error:
         print(f"mutants: {error}", file=sys.stderr)

@@ -84,7 +84,7 @@ def test_a_true_project_is_verified(project):
 def test_a_wrong_formula_fails_and_is_named(project):
     source = project / "scratchgen" / "distributions" / "gaussian.py"
     source.write_text(source.read_text("utf-8").replace(ENTROPY, ENTROPY.replace("0.5 * ", "")), "utf-8")
-    code, out, _ = verify(project, "gaussian.entropy", "--no-mutants", "--report", "seen")
+    code, out, _ = verify(project, "gaussian.entropy", "--mutants", "none", "--report", "seen")
     assert code == 1
     assert "gaussian.entropy: tests/distributions/test_distributions_gaussian.py::" in out.replace("\n", "")
     assert "0 of 1 equations hold" in out
@@ -98,7 +98,7 @@ def test_a_wrong_formula_fails_and_is_named(project):
 
 def test_tests_that_cannot_run_are_a_failure_not_a_success(project):
     (project / "tests" / "distributions" / "closed_forms.py").write_text("syntax error", "utf-8")
-    code, out, _ = verify(project, "gaussian.kl", "--no-mutants", "--report", "seen")
+    code, out, _ = verify(project, "gaussian.kl", "--mutants", "none", "--report", "seen")
     assert code == 1
     assert "the tests ended with code" in out
     assert "tests.log" in out.replace("\n", "")

@@ -67,8 +67,11 @@ def test_what_is_not_well(what, found):
     assert not as_json(found)["ok"]
 
 
-def test_mutants_that_nobody_asked_for_are_no_failure():
-    assert judge(mutants=None).ok
+def test_fewer_mutants_of_each_equation():
+    assert len(LEDGER.with_mutants(None).mutants) == 2
+    assert LEDGER.with_mutants(1).mutants == LEDGER.mutants[:1]
+    assert not LEDGER.with_mutants(0).mutants
+    assert findings(LEDGER.with_mutants(0), [line(), SLIP], [], [], FACTS).ok
 
 
 def shown(found):

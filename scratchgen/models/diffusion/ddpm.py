@@ -124,7 +124,7 @@ class DDPM(System):
         return last
 
     def elbo(self, x0: Any, rng: Generator) -> bound.Bound:
-        """The bound on log p(x_0) in nats, all its terms, one noise per term: T network calls.
+        """The bound on log p(x_0) in nats (diffusion.elbo), all its terms, one noise per term: T network calls.
 
         It is the bound of the process without clipping: a clipped mean is not Gaussian noise away from ε_θ's.
         """
