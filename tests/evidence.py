@@ -75,7 +75,8 @@ def agree(found: Any, expected: Any, rtol: float = 0.0, atol: Any = 0.0) -> None
     with np.errstate(invalid="ignore"):  # ∞ − ∞: equal infinities agree, and with nothing else
         error = np.where(found == expected, 0.0, np.abs(found - expected))
         tolerance = np.where(np.isfinite(expected), atol + rtol * np.abs(expected), 0.0)
-    record.compare(error, tolerance, found.dtype)
+    size = np.maximum(1.0, np.abs(np.where(np.isfinite(expected), expected, 1.0)))  # what is large is told in shares
+    record.compare(error / size, tolerance / size, found.dtype)
     if not np.all(error <= tolerance):
         where = np.argmax(np.where(error <= tolerance, -1.0, np.where(np.isnan(error), np.inf, error)))
         raise AssertionError(

@@ -13,6 +13,8 @@ SUP = dict(zip("0123456789+-−=()aeijklmnoprstuvxT", "⁰¹²³⁴⁵⁶⁷⁸�
 ACCENTS = {"¯": "\u0304", "‾": "\u0304", "~": "\u0303", "˜": "\u0303", "^": "\u0302", "ˆ": "\u0302", "˙": "\u0307"}
 HALVES = {("1", "2"): "½", ("1", "3"): "⅓", ("1", "4"): "¼"}
 SPACED = set("=≈≤≥<>→∼∝⟺⇔≡≪∈≠") | {"≔"}
+NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
+ElementTree.register_namespace("", NAMESPACE[1:-1])
 NAMES = {"log", "ln", "det", "exp", "min", "max", "sin", "cos", "tr", "arg", "sg"}
 
 
@@ -24,7 +26,24 @@ def mathml(tex: str) -> str:
     text = convert(tex, display="block")
     if "\\" in text:
         raise LedgerError(f"TeX that cannot be rendered: {tex}")
-    return text
+    root = ElementTree.fromstring(text)
+    _space_names(root)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _space_names(node: ElementTree.Element) -> None:
+    """log x, not logx: a thin space between the name of a function and an argument without brackets."""
+    children = list(node)
+    for place in range(len(children) - 1, -1, -1):
+        _space_names(children[place])
+        after = "".join(children[place + 1].itertext()) if place + 1 < len(children) else "("
+        if _ends_in_name(children[place]) and not after.startswith(("(", "[", "|", "‖", ")", ",")):
+            node.insert(place + 1, ElementTree.Element(NAMESPACE + "mspace", width="0.17em"))
+
+
+def _ends_in_name(node: ElementTree.Element) -> bool:
+    base = node[0] if node.tag.endswith(("msub", "munder", "msup")) and len(node) else node
+    return base.tag.endswith("mi") and (base.text or "") in NAMES
 
 
 @cache

@@ -19,7 +19,7 @@ def test_the_comparison_nearest_to_failing_is_remembered(record):
     evidence.agree(np.array([1.0]), np.array([1.0 + 3e-10]), rtol=1e-9)
     evidence.agree(np.float32(100), 100.0, atol=1e-3)
     assert record.comparisons == 3
-    assert record.nearest == {"float64": (0.5, 1.0, 0.5), "float32": (0.0, 1e-3, 0.0)}
+    assert record.nearest == {"float64": (0.2, 0.4, 0.5), "float32": (0.0, 1e-5, 0.0)}  # relative to 2.5, and to 100
 
 
 def test_exact_agreement_has_no_error(record):
