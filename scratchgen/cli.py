@@ -37,7 +37,7 @@ def run(arguments: list[str] | None = None) -> int:
     from scratchgen.recipes import RecipeError
     from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError, machine
     from scratchgen.verify.ledger import LedgerError
-    from scratchgen.verify.session import VerifyError
+    from scratchgen.verify.session import Stopped, VerifyError
 
     machine.prepare()
     try:
@@ -56,6 +56,8 @@ def run(arguments: list[str] | None = None) -> int:
     except Interrupted as stop:
         click.echo(f"scratchgen: stopped after step {stop.step}, saved; --resume goes on from there", err=True)
         return stop.code
+    except Stopped as stopped:
+        return _fail(str(stopped), stopped.code)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", 130)
 

@@ -19,15 +19,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scratchgen.train.progress import Bar
+from scratchgen.train.signals import StopSignals
 from scratchgen.verify.ledger import ROOT, Ledger, files_by_id
 
 NEEDED = ("pytest", "xdist", "hypothesis", "latex2mathml")
 POLL = 0.1  # seconds between two looks at what a process has written
+PATIENCE = 10.0  # seconds that a process has between being asked to end and being killed
 TAIL = 400  # characters of a broken run's output that are worth showing
 
 
 class VerifyError(Exception):
     """A verification that cannot be started; the message is one line."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM: what ran has been ended.  code: 130 or 143."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("interrupted")
+        self.code = code
 
 
 class Outcome(NamedTuple):
@@ -77,15 +87,12 @@ def _follow(command: list[str], environment: dict[str, str], lines: Path, log: P
     """Run a command in ROOT, showing how far its lines have come.  It dies with this process."""
     lines.unlink(missing_ok=True)
     env = {**os.environ, **environment}
-    with log.open("w") as output:
+    with StopSignals() as stop, log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
         try:
-            found = _read(process, lines, unit, total)
+            found = _read(process, lines, unit, total, stop)
         finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
+            _end(process)
     trouble = ""
     if process.returncode not in ok or (process.returncode and not _failures(found)):
         said = " ".join(log.read_text("utf-8", "replace").split())[-TAIL:]
@@ -93,11 +100,23 @@ def _follow(command: list[str], environment: dict[str, str], lines: Path, log: P
     return Outcome(found, trouble)
 
 
-def _read(process: subprocess.Popen, lines: Path, unit: str, total: int | None) -> list[dict[str, Any]]:
+def _end(process: subprocess.Popen) -> None:
+    """Make sure that neither the process nor what it has started goes on."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+
+
+def _read(
+    process: subprocess.Popen, lines: Path, unit: str, total: int | None, stop: StopSignals
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         bar: Bar | None = None
-        for new in _lines(process, lines):
+        for new in _lines(process, lines, stop):
             if total is None:
                 total = new.get("total")
             if bar is None and total is not None:
@@ -113,8 +132,11 @@ def _failures(found: list[dict[str, Any]]) -> int:
     return sum(line["outcome"] in ("failed", "survived", "broken") for line in found)
 
 
-def _lines(process: subprocess.Popen, path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that a process writes, as they come, until it ends; half a line is never read."""
+def _lines(process: subprocess.Popen, path: Path, stop: StopSignals) -> Iterator[dict[str, Any]]:
+    """The lines of a file that a process writes, as they come, until it ends; half a line is never read.
+
+    Raises Stopped once a signal has come.
+    """
     rest, done, position = "", False, 0
     while not done:
         done = process.poll() is not None
@@ -126,5 +148,7 @@ def _lines(process: subprocess.Popen, path: Path) -> Iterator[dict[str, Any]]:
             *whole, rest = (rest + new).split("\n")
             for line in whole:
                 yield json.loads(line)
+        if stop.received is not None:
+            raise Stopped(stop.code)
         if not done:
             time.sleep(POLL)

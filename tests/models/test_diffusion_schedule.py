@@ -107,6 +107,8 @@ def test_linear_tends_to_the_continuous_process(u, low, high):
 def test_a_linear_schedule_too_short_is_refused():
     with pytest.raises(ValueError, match=r"T = 20 .* beta_max"):
         linear(20)
+    with pytest.raises(ValueError, match=r"T = 7 .* beta_max"):
+        linear(7)
     assert linear(21).T == 21
 
 
@@ -144,6 +146,15 @@ def test_cosine(T, offset):
             agree(alpha_bar[t], f[t] / f[0], 1e-9)
     agree(beta[T], 0.999)
     assert np.all(beta[1:] > 0)
+
+
+@pytest.mark.equation("diffusion.schedule_cosine")
+def test_the_papers_offset_is_the_default():
+    """s = 0.008 (Nichol & Dhariwal 2021, §3.2): the first noise of 1,000 steps is a little less than a grey level."""
+    beta, _ = rows(cosine(1000))
+    agree(beta, rows(cosine(1000, 0.008))[0])
+    at_most(0.8 / 127.5, math.sqrt(beta[1]))
+    at_most(math.sqrt(beta[1]), 1 / 127.5)
 
 
 # --- both ---------------------------------------------------------------------------------------------------

@@ -116,8 +116,8 @@ def start(scratch: Path, files: list[str], equation: str) -> tuple[int, Path]:
         return pid, result
     code = 2
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which kills its children
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with (scratch / "output.txt").open("w") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
@@ -212,7 +212,7 @@ def run_jobs(jobs: list[Job], files: dict[str, list[str]], workers: int) -> Iter
             copy_project(scratch)
         running: dict[int, tuple[Job, Path, float, contextlib.ExitStack]] = {}
         waiting = iter(jobs)
-        stack.callback(lambda: [_kill(pid) for pid in running])
+        stack.callback(_abandon, running)
         exhausted = False
         while not exhausted or running:
             while free and not exhausted:
@@ -237,10 +237,13 @@ def run_jobs(jobs: list[Job], files: dict[str, list[str]], workers: int) -> Iter
             time.sleep(0.005)
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+def _abandon(running: dict[int, tuple[Job, Path, float, contextlib.ExitStack]]) -> None:
+    """End what runs, before its folder is removed."""
+    for pid, (_, _, _, patch) in running.items():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        patch.close()
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -285,6 +288,7 @@ def main() -> int:
         print(f"mutants: none belongs to an equation like {options.pattern!r}", file=sys.stderr)
         return 2
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to leave as after Ctrl-C: nothing runs, nothing lies on
     jobs = [Job(number, mutant.equation, mutant) for number, mutant in enumerate(mutants)]
     if not options.trust:
         jobs = [Job(-1, equation, None) for equation in dict.fromkeys(m.equation for m in mutants)] + jobs

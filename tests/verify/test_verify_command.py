@@ -47,7 +47,8 @@ def write_mutants(project, *pairs):
 
 
 def start(project, *command):
-    environment = {**os.environ, "PYTHONPATH": str(project), "SCRATCHGEN_BACKEND": ""}
+    (project / "tmp").mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(project), "SCRATCHGEN_BACKEND": "", "TMPDIR": str(project / "tmp")}
     return subprocess.Popen(
         [sys.executable, *command], cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, start_new_session=True,
@@ -147,18 +148,30 @@ def points_to(link, folder):
         return False
 
 
-def test_an_interrupted_verification_ends_at_once_and_leaves_nothing_running(project):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_verification_ends_at_once_and_leaves_nothing_running(project, number, expected):
     options = ("--examples", "100000", "--report", "seen", "--jobs", "1")
     process = start(project, "-m", "scratchgen.cli", "verify", "gaussian", *options)
     time.sleep(6)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == expected
     assert "interrupted" in err
     assert "Traceback" not in err
     left = [path for path in Path("/proc").glob("[0-9]*/cwd") if points_to(path, project)]
     assert not left
     assert not (project / "seen" / "verify.json").exists()
+
+
+def test_interrupted_mutants_leave_nothing(project):
+    write_mutants(project, *[(KL, f"{KL} + {k}") for k in range(1, 40)])
+    process = start(project, "tests/mutants/run.py", "--jobs", "1", "--trust")
+    time.sleep(5)
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "mutants: interrupted\n"
+    assert not list((project / "tmp").iterdir())
 
 
 def test_an_unknown_pattern_is_one_line(capsys, tmp_path):

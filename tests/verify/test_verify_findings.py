@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from scratchgen.train.signals import StopSignals
 from scratchgen.verify import page, terminal
 from scratchgen.verify.findings import as_json, findings
 from scratchgen.verify.ledger import Equation, Ledger, LedgerError, Mutant, Slip, read_entries
@@ -158,4 +159,5 @@ def test_half_a_line_is_not_read(tmp_path):
                     file.write(text)
             return None if text is not None else 0
 
-    assert list(_lines(Process(), path)) == [{"a": 1}, {"b": 2}]
+    with StopSignals() as stop:
+        assert list(_lines(Process(), path, stop)) == [{"a": 1}, {"b": 2}]
