@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def main() -> int:
         file = str(path.resolve().relative_to(run.ROOT))
         module = file.removesuffix(".py").replace("/", ".")
         ids = [e.id for e in whole.equations.values() if any(name.startswith(module + ":") for name in e.code)]
-        judges = sorted({test for id in ids for test in files[id]})
+        counted = Counter(test for id in ids for test in files[id])
+        judges = [test for test, _ in counted.most_common()]  # most mutants fall to the first: it has the most equations
         source = path.read_text("utf-8")
         made = list(mutations(path))
         # the files of the module's equations, whole: also the tests of gradients, of extremes, of refusals
