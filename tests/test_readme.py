@@ -5,6 +5,8 @@ import io
 import re
 from pathlib import Path
 
+from scratchgen.verify.ledger import Ledger
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -21,6 +23,13 @@ def test_what_the_readme_links_to_is_there():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8"))
     missing = [link for link in links if not (README.parent / link).exists()]
     assert not missing
+
+
+def test_it_counts_what_the_ledger_has():
+    text, ledger = " ".join(README.read_text(encoding="utf-8").split()), Ledger.load()
+    assert f"checks {len(ledger.equations)} equations" in text
+    assert f"{len(ledger.mutants)} wrong formulas are put" in text
+    assert f"proves {len(ledger.slips)} misprints" in text
 
 
 def test_nothing_is_left_to_fill_in():

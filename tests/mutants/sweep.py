@@ -82,7 +82,7 @@ def main() -> int:
         module = file.removesuffix(".py").replace("/", ".")
         ids = [e.id for e in whole.equations.values() if any(name.startswith(module + ":") for name in e.code)]
         counted = Counter(test for id in ids for test in files[id])
-        judges = [test for test, _ in counted.most_common()]  # most mutants fall to the first: it has the most equations
+        judges = [test for test, _ in counted.most_common()]  # the file with most equations kills most, so it is first
         source = path.read_text("utf-8")
         made = list(mutations(path))
         # the files of the module's equations, whole: also the tests of gradients, of extremes, of refusals
