@@ -308,7 +308,7 @@ def test_both_bounds_of_a_diffusion_sample_by_sample(d, seed):
         agree(neighbours.transitions[:, t - 2], opposite, **near)
 
 
-@pytest.mark.equation("hvae.diffusion")
+@pytest.mark.equation("hvae.diffusion", "hvae.elbo", "hvae.elbo_neighbours", "hvae.elbo_kl")
 @FEW
 @given(diffusions, floats(-1.5, 1.5))
 def test_the_bounds_of_a_diffusion_in_the_mean(d, x0):

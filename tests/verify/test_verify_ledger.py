@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import sys
+from functools import cache
 
 import pytest
 
@@ -40,13 +41,53 @@ def test_an_equation_has_code_and_an_oracle(equation):
     assert all(name.startswith("reference.") and callable(resolve(name)) for name in equation.oracle)
 
 
+@cache
+def definitions(path):
+    """By name, what each top-level function, class or assignment of a file mentions, and the ids it is marked with."""
+    found = {}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign):
+            defined = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        else:
+            defined = [getattr(node, "name", None)]
+        used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        used |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        marks = {
+            argument.value
+            for call in ast.walk(node)
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "equation"
+            for argument in call.args
+            if isinstance(argument, ast.Constant)
+        }
+        found |= {name: (used, marks) for name in defined if name}
+    return found
+
+
+def mentioned(test, path):
+    """All names that a test can reach through the functions of its own file and of the tools beside it."""
+    tools = [p for p in path.parent.glob("*.py") if not p.name.startswith("test_")]
+    reachable = {name: used for p in tools for name, (used, _) in definitions(p).items()}
+    reachable |= {name: used for name, (used, _) in definitions(path).items()}
+    seen, waiting = set(), [test]
+    while waiting:
+        new = reachable.get(waiting.pop(), set()) - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
 @EQUATIONS
 def test_an_equation_has_tests_that_use_its_oracle(equation):
     assert equation.id in FILES, "no test names it"
-    texts = [(ROOT / file).read_text("utf-8") for file in FILES[equation.id]]
-    for name in equation.oracle:
-        function = name.split(":")[1].split(".")[-1]
-        assert any(re.search(rf"\b{function}\b", text) for text in texts), f"no test of it uses {name}"
+    names = set()
+    for path in (ROOT / file for file in FILES[equation.id]):
+        for test, (_, marks) in definitions(path).items():
+            reached = mentioned(test, path)
+            parameters = [definitions(path)[name][1] for name in reached if name in definitions(path)]
+            if test.startswith(("test", "Test")) and equation.id in marks.union(*parameters):
+                names |= reached
+    unused = [name for name in equation.oracle if name.split(":")[1].split(".")[-1] not in names]
+    assert not unused, "no test that is marked with it uses this oracle"
 
 
 @EQUATIONS
