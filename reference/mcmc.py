@@ -117,6 +117,6 @@ def flips(n: int) -> np.ndarray:
 def mean_feature_gap(data, model, features) -> np.ndarray:
     """E_data φ − E_model φ, for distributions over states and features φ (states, parameters).
 
-    It is the gradient that contrastive divergence descends when f = θ·φ and its samples follow `model`.
+    It is the direction in which contrastive divergence ascends when f = θ·φ and its samples follow `model`.
     """
     return (np.asarray(data) - np.asarray(model)) @ features
