@@ -63,8 +63,11 @@ def pytest_collection_modifyitems(config, items):
     patterns = config.getoption("--equation")
     if patterns:
         chosen = patterns.split(",")
-        kept = [item for item in items if any(fits(id, pattern) for id in verified(item) for pattern in chosen)]
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        kept, others = [], []
+        for item in items:
+            wanted = any(fits(id, pattern) for id in verified(item) for pattern in chosen)
+            (kept if wanted else others).append(item)
+        config.hook.pytest_deselected(items=others)
         items[:] = kept
 
 
@@ -97,8 +100,8 @@ def summary(item) -> dict:
     return {
         "equations": [id for mark in item.iter_markers("equation") for id in mark.args],
         "slips": [id for mark in item.iter_markers("slip") for id in mark.args],
-        "examples": seen.examples if drawn else 1, "comparisons": seen.comparisons,
-        "nearest": seen.nearest, "backends": sorted(seen.backends), "notes": seen.notes,
+        "examples": seen.examples if drawn else 1, "nearest": seen.nearest, "share": seen.share,
+        "backends": sorted(seen.backends), "notes": seen.notes,
     }  # fmt: skip
 
 
@@ -116,6 +119,14 @@ def pytest_runtest_makereport(item, call):
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):  # the one that reports, not a worker of pytest-xdist
         config.pluginmanager.register(Reporter(config.getoption("--evidence")), "equations")
+
+
+def what_failed(report) -> str:
+    """The first line of what a failed test raised."""
+    if not report.failed:
+        return ""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return (crash.message if crash else str(report.longrepr).strip()).split("\n")[0]
 
 
 class Reporter:
@@ -144,8 +155,7 @@ class Reporter:
         if report.failed:
             for id in seen["equations"] + seen["slips"]:
                 self.failed.setdefault(id, []).append(report.nodeid)
-        message = str(report.longrepr).strip().splitlines()[-1] if report.failed else ""
-        self.write(test=report.nodeid, outcome=report.outcome, seconds=report.duration, message=message, **seen)
+        self.write(test=report.nodeid, outcome=report.outcome, message=what_failed(report), **seen)
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.failed:

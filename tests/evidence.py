@@ -20,6 +20,9 @@ import numpy as np
 from scratchgen.autograd import Tensor, value_of
 from scratchgen.backend import active, backend_of
 
+LOOSE = 1e-3
+"""A tolerance above this is that of a statistic or of a limit, not of arithmetic."""
+
 
 class Record:
     """What one test has shown so far."""
@@ -27,14 +30,14 @@ class Record:
     def __init__(self) -> None:
         self.examples = 0
         self.nearest: dict[str, tuple[float, float, float]] = {}
-        """By dtype: error, tolerance and their ratio where a comparison came nearest to failing."""
-        self.comparisons = 0
+        """By dtype: error, tolerance and their ratio where a comparison of values came nearest to failing."""
+        self.share = -1.0
+        """How much of its room was used by what is no value: an inequality, a statistic, a limit not quite reached."""
         self.backends: set[str] = set()
         self.notes: dict[str, Any] = {}
 
-    def compare(self, error: np.ndarray, tolerance: np.ndarray, dtype: Any) -> None:
+    def compare(self, error: np.ndarray, tolerance: np.ndarray, dtype: Any, value: bool = True) -> None:
         """One more comparison: keep the place where the error is the largest share of its tolerance."""
-        self.comparisons += 1
         self.backends.add(active().name)
         error, tolerance = np.broadcast_arrays(np.atleast_1d(error), np.atleast_1d(tolerance))
         if not error.size:
@@ -43,7 +46,9 @@ class Record:
             ratio = np.where(error == 0, 0.0, error / tolerance)  # an exact hit passes a tolerance of zero
         ratio = np.where(np.isnan(ratio), np.inf, ratio)
         worst = int(ratio.argmax())
-        if ratio.flat[worst] > self.nearest.get(str(dtype), (0.0, 0.0, -1.0))[2]:
+        if not value or tolerance.flat[worst] > LOOSE:
+            self.share = max(self.share, float(ratio.flat[worst]))
+        elif ratio.flat[worst] > self.nearest.get(str(dtype), (0.0, 0.0, -1.0))[2]:
             place = error.flat[worst], tolerance.flat[worst], ratio.flat[worst]
             self.nearest[str(dtype)] = tuple(map(float, place))  # type: ignore[assignment]
 
@@ -90,7 +95,7 @@ def at_most(found: Any, limit: Any) -> None:
     found = host(found)
     limit = host(limit)
     if np.all(limit > 0):  # a share of it can be told
-        record.compare(found, limit.astype(float), found.dtype)
+        record.compare(found, limit.astype(float), found.dtype, value=False)
     assert np.all(found <= limit), f"not at most {limit}:\n {found}"
 
 

@@ -5,6 +5,8 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 from scratchgen.verify.ledger import Ledger
 
 README = Path(__file__).parents[1] / "README.md"
@@ -19,9 +21,11 @@ def test_the_example_prints_what_it_says():
     assert printed.getvalue() == said
 
 
-def test_what_the_readme_links_to_is_there():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (README.parent / link).exists()]
+@pytest.mark.parametrize("page", ["README.md", "docs/README.md", "docs/equations.md", "docs/mutants.md"])
+def test_what_a_page_links_to_is_there(page):
+    path = README.parent / page
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -44,12 +43,10 @@ def verify(pattern: str, examples: int, backend: str, report: Path, most: int | 
     jobs = jobs or os.cpu_count() or 1
     Console(stderr=True).print(_announcement(part, name, jobs, report), highlight=False, soft_wrap=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        folder = Path(scratch)
-        tested = run_tests(part, pattern, name, examples, jobs, folder)
-        killed = run_mutants(part, pattern, most, jobs, folder, trust=not tested.trouble)
-        for log in folder.glob("*.log"):
-            write_atomically(report / log.name, log.read_bytes())
+    for old in report.glob("*.log"):
+        old.unlink()  # of a run before this one
+    tested = run_tests(part, pattern, name, examples, jobs, report)
+    killed = run_mutants(part, pattern, most, name, jobs, report, trust=tested.well)
     trouble = [outcome.trouble for outcome in (tested, killed) if outcome.trouble]
     facts = _facts(name, examples, time.monotonic() - began)
     found = findings(part, tested.lines, killed.lines, trouble, facts)
@@ -61,7 +58,8 @@ def verify(pattern: str, examples: int, backend: str, report: Path, most: int | 
 
 def write(found: Findings, ledger: Ledger, report: Path) -> None:
     """verify.json and index.html, each whole or not at all."""
-    write_atomically(report / "verify.json", json.dumps(as_json(found), indent=1, ensure_ascii=False).encode())
+    text = json.dumps(as_json(found), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(report / "verify.json", text.encode())
     write_atomically(report / "index.html", page.render(found, ledger).encode())
 
 
@@ -77,6 +75,7 @@ def _facts(backend: str, examples: int, seconds: float) -> dict[str, Any]:
         "backend": backend,
         "examples": f"{examples:,} per property",
         "seconds": round(seconds, 1),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
         "versions": {
             "scratchgen": VERSION,
             "python": f"{platform.python_version()} on {platform.machine()} {sys.platform}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 from scratchgen.verify.ledger import Equation, Ledger, Mutant, Slip
@@ -29,7 +30,9 @@ class Tested:
     examples: int
     """How many inputs were tried, those that hypothesis drew and those that are written down."""
     nearest: dict[str, Nearest]
-    """By dtype, the comparison that came nearest to failing; empty where only yes or no was asked."""
+    """By dtype, the comparison of values that came nearest to failing; empty where only yes or no was asked."""
+    share: float
+    """How much of its room an inequality, a statistic or a limit used; −1 where there was none."""
     backends: tuple[str, ...]
     notes: dict[str, Any]
 
@@ -78,6 +81,7 @@ def gather(id: str, key: str, lines: list[dict[str, Any]]) -> Tested:
         failed=tuple(f"{line['test']}: {line['message']}" for line in mine if line["outcome"] == "failed"),
         examples=sum(line["examples"] for line in mine),
         nearest=dict(sorted(nearest.items(), reverse=True)),
+        share=max((line["share"] for line in mine), default=-1.0),
         backends=tuple(sorted({name for line in mine for name in line["backends"]})),
         notes={k: v for line in mine for k, v in line["notes"].items()},
     )  # fmt: skip
@@ -111,6 +115,12 @@ def as_json(found: Findings) -> dict[str, Any]:
     }
 
 
+def _finite(nearest: Nearest) -> dict[str, float | str]:
+    """JSON has no NaN and no infinity: those as text."""
+    return {name: value if isfinite(value) else str(value) for name, value in nearest._asdict().items()}
+
+
 def _shown(tested: Tested, good: str) -> dict[str, Any]:
-    numbers = dataclasses.asdict(tested) | {"nearest": {k: n._asdict() for k, n in tested.nearest.items()}}
+    numbers = dataclasses.asdict(tested) | {"nearest": {k: _finite(n) for k, n in tested.nearest.items()}}
+    numbers["share"] = tested.share if 0 <= tested.share < inf else None
     return numbers | {"verdict": good if tested.verdict == HOLDS else tested.verdict}

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -46,6 +47,11 @@ class Outcome(NamedTuple):
     lines: list[dict[str, Any]]
     trouble: str
 
+    @property
+    def well(self) -> bool:
+        """Whether everything ran, and nothing failed."""
+        return not self.trouble and not _failures(self.lines)
+
 
 def check_installed() -> None:
     """Raises VerifyError unless the tests can be run here: from a checkout, with what they need."""
@@ -56,45 +62,49 @@ def check_installed() -> None:
         raise VerifyError(f"verify needs {', '.join(missing)}: pip install -e '.[test]' in {ROOT}")
 
 
-def run_tests(part: Ledger, pattern: str, backend: str, examples: int, jobs: int, folder: Path) -> Outcome:
-    """The tests of all equations and slips in `part`, on a backend; their output goes to `folder`/tests.log."""
+def run_tests(part: Ledger, pattern: str, backend: str, examples: int, jobs: int, report: Path) -> Outcome:
+    """The tests of all equations and slips in `part`, on a backend; their output goes to `report`/tests.log."""
     by_id = files_by_id()
     files = sorted({file for id in (*part.equations, *part.slips) for file in by_id.get(id, [])})
     if not files:
         return Outcome([], "")
-    lines = folder / "tests.jsonl"
     command = [sys.executable, "-m", "pytest", *files, "-m", "(equation or slip) and not long", "--tb=short"]
     chosen = ",".join([pattern, *part.slips])  # a slip belongs to the pattern of its equation
-    command += ["-p", "no:cacheprovider", f"--equation={chosen}", f"--evidence={lines}", "-n", str(jobs)]
+    command += ["-p", "no:cacheprovider", f"--equation={chosen}", "-n", str(jobs)]
     environment = {"SCRATCHGEN_BACKEND": backend, "OPENBLAS_NUM_THREADS": "1"}
     environment |= {"HYPOTHESIS_PROFILE": "ci", "HYPOTHESIS_EXAMPLES": str(examples)}
-    return _follow(command, environment, lines, folder / "tests.log", "tests", None, ok=(0, 1))
+    return _follow(command, environment, report / "tests.log", "tests", None)
 
 
-def run_mutants(part: Ledger, pattern: str, most: int | None, jobs: int, folder: Path, trust: bool) -> Outcome:
-    """The wrong formulas in `part`, at most `most` for each equation; their output goes to `folder`/mutants.log."""
+def run_mutants(
+    part: Ledger, pattern: str, most: int | None, backend: str, jobs: int, report: Path, trust: bool
+) -> Outcome:
+    """The wrong formulas in `part`, at most `most` for each equation; their output goes to `report`/mutants.log.
+
+    trust: their tests have been seen to pass on the true source; otherwise that is looked at first.
+    """
     if not part.mutants:
         return Outcome([], "")
-    lines = folder / "mutants.jsonl"
     command = [sys.executable, str(ROOT / "tests" / "mutants" / "run.py"), pattern, "--jobs", str(jobs)]
-    command += [f"--evidence={lines}", *(["--trust"] if trust else [])]
+    command += ["--trust"] if trust else []
     command += [] if most is None else ["--most", str(most)]
-    return _follow(command, {}, lines, folder / "mutants.log", "mutants", len(part.mutants), ok=(0, 1))
+    environment = {"SCRATCHGEN_BACKEND": backend}
+    return _follow(command, environment, report / "mutants.log", "mutants", len(part.mutants))
 
 
-def _follow(command: list[str], environment: dict[str, str], lines: Path, log: Path, unit: str, total: int | None,
-            ok: tuple[int, ...]) -> Outcome:  # fmt: skip
-    """Run a command in ROOT, showing how far its lines have come.  It dies with this process."""
-    lines.unlink(missing_ok=True)
+def _follow(command: list[str], environment: dict[str, str], log: Path, unit: str, total: int | None) -> Outcome:
+    """Run a command in ROOT, showing how far its lines of evidence have come.  It dies with this process."""
     env = {**os.environ, **environment}
-    with StopSignals() as stop, log.open("w") as output:
+    with StopSignals() as stop, log.open("w") as output, tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        lines = Path(folder) / "evidence.jsonl"
+        command = [*command, f"--evidence={lines}"]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
         try:
             found = _read(process, lines, unit, total, stop)
         finally:
             _end(process)
     trouble = ""
-    if process.returncode not in ok or (process.returncode and not _failures(found)):
+    if process.returncode not in (0, 1) or (process.returncode and not _failures(found)):
         said = " ".join(log.read_text("utf-8", "replace").split())[-TAIL:]
         trouble = f"the {unit} ended with code {process.returncode}, see {log}: {said}"
     return Outcome(found, trouble)
@@ -129,7 +139,7 @@ def _read(
 
 
 def _failures(found: list[dict[str, Any]]) -> int:
-    return sum(line["outcome"] in ("failed", "survived", "broken") for line in found)
+    return sum(line["outcome"] in ("failed", "survived", "broken", "timed out") for line in found)
 
 
 def _lines(process: subprocess.Popen, path: Path, stop: StopSignals) -> Iterator[dict[str, Any]]:

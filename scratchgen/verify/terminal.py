@@ -42,7 +42,7 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _equations(found: Findings) -> Table:
-    table = _table("Equations", "equation, formula, oracle", "examples", "in", "error", "tolerance", "verdict")
+    table = _table("Equations", "equation, formula, oracle", "examples", "compared", "error", "tolerance", "verdict")
     for equation, tested in found.equations:
         oracle = ", ".join(name.removeprefix("reference.").replace(":", ".") for name in equation.oracle)
         backends = " ".join(tested.backends) or "–"
@@ -81,12 +81,14 @@ def _mutants(found: Findings) -> Table:
 
 
 def numbers(tested: Tested) -> list[tuple[str, str, str]]:
-    """(dtype, largest error, its tolerance), in two digits; dashes where only yes or no was asked."""
+    """(dtype, largest error, its tolerance), in two digits; a statistic's share of its room; dashes where neither."""
     rows = [
         (dtype, f"{n.error:.1e}", f"{n.tolerance:.1e}" if n.tolerance else "exact")
         for dtype, n in tested.nearest.items()
-        if dtype != "bool"
+        if dtype.startswith("float")
     ]
+    if tested.share >= 0:
+        rows.append(("limits", f"{tested.share:.0%}", "100%"))
     return rows or [("–", "–", "–")]
 
 

@@ -3,9 +3,10 @@
     python tests/mutants/run.py [PATTERN] [--jobs N] [--most N] [--evidence=FILE] [--trust]
 
 Each mutant is applied to a scratch copy of the project, and the tests of its equation are run there, only those.
-Killed: a test fails.  Survived: all pass, which is a hole in the tests.  Broken: the tests did not even run.  A kill
-means nothing where the tests fail anyway, so each equation's tests are run once on the true source too (not with
---trust, which says that somebody has seen them pass).
+Killed: a test fails.  Survived: all pass, which is a hole in the tests.  Broken: the tests did not even run.  Timed
+out: they had not ended after two minutes, which on a busy machine says nothing.  A kill means nothing where the tests
+fail anyway, so each equation's tests are run once on the true source too (not with --trust, which says that somebody
+has seen them pass).
 
 A worker is forked for each mutant from one process that has loaded everything heavy and nothing of the project:
 most mutants die in about a second.
@@ -39,7 +40,7 @@ os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("scratchgen", "reference", "tests", "docs", "setup.cfg")
 TIMEOUT = 120.0
-"""Seconds.  A mutant that hangs has been noticed; the list marks it."""
+"""Seconds that one run may take."""
 
 
 class Verdict(NamedTuple):
@@ -48,7 +49,7 @@ class Verdict(NamedTuple):
     number: int
     equation: str
     outcome: str
-    """killed, survived, broken; passed or failed for the true source."""
+    """killed, survived, broken, timed out; passed or failed for the true source."""
     by: str
     """The test that failed, or the end of what a broken run printed."""
     seconds: float
@@ -107,13 +108,13 @@ def warm() -> None:
     gc.freeze()
 
 
-def start(scratch: Path, files: list[str], equation: str) -> tuple[int, Path]:
-    """Fork a process that runs the tests of an equation in a scratch copy.  Returns its pid and its result file."""
+def start(scratch: Path, files: list[str], equation: str) -> int:
+    """Fork a process that runs the tests of an equation in a scratch copy, and leaves result.json.  Returns its pid."""
     result = scratch / "result.json"
     result.unlink(missing_ok=True)
     pid = os.fork()
     if pid:
-        return pid, result
+        return pid
     code = 2
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which kills its children
@@ -126,7 +127,7 @@ def start(scratch: Path, files: list[str], equation: str) -> tuple[int, Path]:
         import pytest
 
         witness = Witness()
-        options = ["-x", "-q", "--tb=line", "--no-header", "-p", "no:cacheprovider"]
+        options = ["-x", "-q", "--tb=line", "--no-header", "-p", "no:cacheprovider", "-m", "not long"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what `warm` has loaded
         chosen = [] if equation == "*" else [f"--equation={equation}"]  # "*": all tests of the files
         code = int(pytest.main([*files, *options, *chosen], plugins=[witness]))
@@ -156,7 +157,7 @@ def outcome(code: int, scratch: Path, true_source: bool) -> tuple[str, str]:
     tail = " ".join((scratch / "output.txt").read_text("utf-8", "replace").split())[-300:]
     by = json.loads((scratch / "result.json").read_text()) if (scratch / "result.json").exists() else ""
     if code == -signal.SIGKILL:
-        return ("failed" if true_source else "killed"), f"not done after {TIMEOUT:.0f} s"
+        return ("failed" if true_source else "timed out"), f"not done after {TIMEOUT:.0f} s"
     if true_source:
         return ("passed", "") if code == 0 else ("failed", by or tail)
     if code in (0, 1):
@@ -223,7 +224,7 @@ def run_jobs(jobs: list[Job], files: dict[str, list[str]], workers: int) -> Iter
                 scratch = free.pop()
                 patch = contextlib.ExitStack()
                 patch.enter_context(patched(scratch, job.mutant))
-                pid, _ = start(scratch, files.get(job.equation, ["tests/no-test-names-this-equation"]), job.equation)
+                pid = start(scratch, files.get(job.equation, ["tests/no-test-names-this-equation"]), job.equation)
                 running[pid] = job, scratch, time.monotonic(), patch
             for pid, (job, scratch, began, patch) in list(running.items()):
                 code = finish(pid, began + TIMEOUT)

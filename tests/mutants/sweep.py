@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import run
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -76,13 +75,20 @@ def main() -> int:
     ledger = run.load_ledger()
     whole, files = ledger.Ledger.load(run.ROOT), ledger.files_by_id(run.ROOT)
     run.warm()
-    began, counts, survivors = time.monotonic(), {"killed": 0, "broken": 0, "survived": 0}, []
+    began, counts, survivors = time.monotonic(), Counter(killed=0, survived=0), []
     for path in options.modules:
         file = str(path.resolve().relative_to(run.ROOT))
         module = file.removesuffix(".py").replace("/", ".")
         ids = [e.id for e in whole.equations.values() if any(name.startswith(module + ":") for name in e.code)]
         counted = Counter(test for id in ids for test in files[id])
         judges = [test for test, _ in counted.most_common()]  # the file with most equations kills most, so it is first
+        if not judges:
+            print(f"sweep: no equation of the ledger has its code in {file}", file=sys.stderr)
+            return 2
+        (true,) = run.run_jobs([run.Job(-1, "*", None)], {"*": judges}, 1)
+        if true.outcome != "passed":
+            print(f"sweep: the tests of {file} fail as it is: {true.by}", file=sys.stderr)
+            return 2
         source = path.read_text("utf-8")
         made = list(mutations(path))
         # the files of the module's equations, whole: also the tests of gradients, of extremes, of refusals
@@ -91,15 +97,16 @@ def main() -> int:
         ]
         for verdict in run.run_jobs(jobs, {"*": judges}, options.jobs):
             counts[verdict.outcome] += 1
-            if verdict.outcome == "survived":
+            if verdict.outcome != "killed":
                 kind, mutated = made[verdict.number]
-                survivors.append({"file": file, "kind": kind, "patch": patch(source, mutated)})
-                print(f"{kind}: {file}\n{survivors[-1]['patch']}", flush=True)
-        print(f"{file}: {len(made)} mutations, {counts}, {time.monotonic() - began:.0f} s", flush=True)
+                found = {"file": file, "kind": kind, "outcome": verdict.outcome, "patch": patch(source, mutated)}
+                survivors.append(found)
+                print(f"{verdict.outcome}: {kind}: {file}\n{found['patch']}", flush=True)
+        print(f"{file}: {len(made)} mutations, {dict(counts)}, {time.monotonic() - began:.0f} s", flush=True)
     if options.out:
-        found: dict[str, Any] = {"counts": counts, "survivors": survivors}
-        options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
-    return 0
+        everything = {"counts": counts, "survivors": survivors}
+        options.out.write_text(json.dumps(everything, indent=1, ensure_ascii=False), "utf-8")
+    return 1 if survivors else 0
 
 
 def patch(old: str, new: str) -> str:

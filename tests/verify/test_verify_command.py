@@ -97,13 +97,26 @@ def test_a_wrong_formula_fails_and_is_named(project):
     assert "gaussian.entropy: Entropy" in out
 
 
+def test_a_kill_by_tests_that_fail_anyway_is_not_believed(project):
+    write_mutants(project, (KL, "0.0 + " + KL))
+    test = project / "tests" / "distributions" / "test_distributions_gaussian.py"
+    first = "def test_kl_takes_q_first():"
+    test.write_text(test.read_text("utf-8").replace(first, first + "\n    raise OSError"), "utf-8")
+    code, out, _ = verify(project, "gaussian.kl", "--report", "seen")
+    assert code == 1
+    assert "0 of 1 equations hold" in out
+    log = (project / "seen" / "mutants.log").read_text("utf-8")
+    assert "the tests of gaussian.kl fail on the true source" in log
+
+
 def test_tests_that_cannot_run_are_a_failure_not_a_success(project):
     (project / "tests" / "distributions" / "closed_forms.py").write_text("syntax error", "utf-8")
     code, out, _ = verify(project, "gaussian.kl", "--mutants", "none", "--report", "seen")
     assert code == 1
-    assert "the tests ended with code" in out
-    assert "tests.log" in out.replace("\n", "")
-    assert (project / "seen" / "tests.log").exists()
+    said = " ".join(out.split())
+    assert "the tests ended with code" in said
+    assert "see seen/tests.log: " in said
+    assert "closed_forms" in (project / "seen" / "tests.log").read_text("utf-8")
 
 
 def mutants(project, *arguments):

@@ -15,11 +15,12 @@ def record():
 
 
 def test_the_comparison_nearest_to_failing_is_remembered(record):
-    evidence.agree(np.array([1.0, 2.0]), np.array([1.0, 2.5]), atol=1.0)
+    evidence.agree(np.array([1.0, 2.4995]), np.array([1.0, 2.5]), atol=1e-3)
     evidence.agree(np.array([1.0]), np.array([1.0 + 3e-10]), rtol=1e-9)
     evidence.agree(np.float32(100), 100.0, atol=1e-3)
-    assert record.comparisons == 3
-    assert record.nearest == {"float64": (0.2, 0.4, 0.5), "float32": (0.0, 1e-5, 0.0)}  # relative to 2.5, and to 100
+    assert record.nearest["float64"] == pytest.approx((2e-4, 4e-4, 0.5))  # relative to 2.5 …
+    assert record.nearest["float32"] == (0.0, 1e-5, 0.0)  # … and to 100
+    assert record.share == -1
 
 
 def test_exact_agreement_has_no_error(record):
@@ -35,7 +36,7 @@ def test_nan_agrees_with_nothing(expected, record):
         evidence.agree(np.array([np.nan]), np.array([expected]), atol=np.inf)
     with pytest.raises(AssertionError):
         evidence.at_most(np.nan, 1.0)
-    assert record.nearest["float64"][2] == np.inf
+    assert record.share == np.inf
 
 
 def test_infinities_agree_with_their_like():
@@ -54,7 +55,19 @@ def test_shapes_must_fit():
 
 def test_at_most(record):
     evidence.at_most(np.array([0.5, 0.25]), 1.0)
-    assert record.nearest == {"float64": (0.5, 1.0, 0.5)}
+    assert record.nearest == {}
+    assert record.share == 0.5
+
+
+def test_a_statistic_is_told_apart_from_a_value(record):
+    evidence.agree(np.array([1.0]), np.array([1.02]), atol=0.05)
+    assert record.nearest == {}
+    assert 0.39 < record.share < 0.41
+
+
+def test_a_limit_is_a_limit(record):
+    evidence.at_most(np.array([0.5, -3.0]), 1.0)
+    assert record.share == 0.5
     with pytest.raises(AssertionError):
         evidence.at_most(1.5, 1.0)
 

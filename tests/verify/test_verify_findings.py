@@ -20,13 +20,13 @@ LEDGER = Ledger(
     {"slip.one": Slip("slip.one", "Slip", ("L1",), "there", TEX, r"\frac{b}{a}", "toy.one", "why")},
     (Mutant("toy.one", "sign", "a.py", "x = a + b", "x = a - b"), Mutant("toy.one", "sign", "a.py", "c", "d")),
 )
-FACTS = {"backend": "numpy", "seconds": 1.0, "examples": "30", "versions": {"numpy": "2"}}
+FACTS = {"backend": "numpy", "seconds": 1.0, "examples": "30", "date": "today", "versions": {"numpy": "2"}}
 
 
 def line(**changes):
     usual = {
         "test": "t.py::test", "outcome": "passed", "message": "", "equations": ["toy.one"], "slips": [], "examples": 3,
-        "nearest": {"float64": [1e-12, 1e-9, 1e-3]}, "backends": ["numpy"], "notes": {},
+        "nearest": {"float64": [1e-12, 1e-9, 1e-3]}, "share": -1.0, "backends": ["numpy"], "notes": {},
     }  # fmt: skip
     return usual | changes
 
@@ -93,6 +93,8 @@ def test_the_terminal_says_what_failed_and_where():
 
 
 def test_no_comparison_is_a_dash_and_no_tolerance_is_exact():
+    limit = line(share=0.5, nearest={"float64": [1e-12, 1e-9, 1e-3], "int64": [0, 0, 0]})
+    assert terminal.numbers(judge([limit, SLIP]).equations[0][1])[1:] == [("limits", "50%", "100%")]
     asked, exact = line(nearest={}), line(nearest={"float64": [0.0, 0.0, 0.0]})
     assert terminal.numbers(judge([asked, SLIP]).equations[0][1]) == [("–", "–", "–")]
     assert terminal.numbers(judge([exact, SLIP]).equations[0][1]) == [("float64", "0.0e+00", "exact")]
@@ -108,6 +110,12 @@ def test_the_page_has_everything_and_needs_nothing():
     for outside in ("src=", "http-equiv", "@import", "url(", "<script"):
         assert outside not in html
     assert all(href.startswith("#") for href in html.split('href="')[1:])
+
+
+def test_json_has_no_nan():
+    found = judge([line(outcome="failed", nearest={"float64": [float("nan"), 1e-9, float("inf")]}), SLIP])
+    data = json.loads(json.dumps(as_json(found), allow_nan=False))
+    assert data["equations"][0]["nearest"]["float64"] == {"error": "nan", "tolerance": 1e-9, "ratio": "inf"}
 
 
 def test_json_can_be_read_back():

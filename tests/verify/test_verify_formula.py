@@ -18,7 +18,7 @@ LINES = {
     r"e^{-x^2/2}": "e^{−x²/2}",
     r"\log p(x)": "log p(x)",
     r"\log\det\Sigma": "log det Σ",
-    r"\sum_i a_i": "∑ᵢ aᵢ",
+    r"\sum_i a_i": "∑ᵢaᵢ",
     r"p(x\mid z) \ge \int q": "p(x∣z) ≥ ∫q",
     r"\begin{cases} a & x<0\\ b & x\ge 0\end{cases}": "{a, x < 0; b, x ≥ 0",
 }
@@ -26,7 +26,7 @@ LINES = {
 
 @pytest.mark.parametrize(("tex", "line"), LINES.items())
 def test_one_line(tex, line):
-    assert plain(tex).replace(" ", "") == line.replace(" ", "")
+    assert plain(tex) == line
 
 
 @pytest.mark.parametrize("tex", LINES)
