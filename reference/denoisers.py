@@ -20,7 +20,7 @@ from scipy import special, stats
 
 from reference.derivatives import gradient
 from reference.gaussian import condition, regression
-from reference.quadrature import panel_nodes
+from reference.quadrature import gaussian_nodes, panel_nodes
 
 
 class Mixture(NamedTuple):
@@ -40,6 +40,19 @@ def noisy(data: Mixture, a: float, sigma: float) -> Mixture:
     """The mixture of x_t = a·x₀ + σ·ε: each component is scaled and widened."""
     d = data.means.shape[1]
     return Mixture(data.weights, a * data.means, a**2 * data.covs + sigma**2 * np.eye(d))
+
+
+def noisy_density(x, log_prior: Callable, a: float, sigma: float, order: int = 100) -> float:
+    """p(x_t) at one point x (d,), for any density of x₀, by Gauss–Hermite over the noise that was added.
+
+        p_t(x) = E p((x − σ·ε)/a)/a^d,   ε ~ N(0, I)
+
+    log_prior takes points (n, d). The rule has order^d nodes, and wants a·(the prior's narrowest feature) not
+    much below σ.
+    """
+    x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+    eps, w = gaussian_nodes(np.zeros(x.size), np.eye(x.size), order)
+    return float(w @ np.exp(log_prior((x - sigma * eps) / a))) / a**x.size
 
 
 def log_prob(data: Mixture, x) -> np.ndarray:

@@ -4,6 +4,11 @@ Transcribed line by line from the two papers in Python floats: no array expressi
 every quantity recomputed from the β's by a loop at the moment it is needed. Slow, and obviously right or
 wrong. Arrays of any shape go in and come out; each pixel is treated alone.
 
+These are the papers' own formulas (β̃_t, μ from ε, x̂₀, σ(η), the two samplers), read a second time: they judge
+indices, loops, broadcasting and copying, not whether a formula is true. That is judged without them, by composed
+and conditioned kernels (`diffusion`), exact moments (`gaussian`, `denoisers`), quadrature (`bound`) and the
+probability flow (`sde`).
+
     DDPM   Ho, Jain & Abbeel 2020, "Denoising Diffusion Probabilistic Models"
     DDIM   Song, Meng & Ermon 2021, "Denoising Diffusion Implicit Models"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from diffusion_tools import close, normal
 from evidence import agree, apart, at_most, down, host, lowered
+from scipy import stats
 
 import scratchgen as sg
 from reference import bound as B
@@ -71,11 +72,77 @@ def test_the_loss_is_algorithm_1(weighted, sigma, xp):
         guess = host(net.eps_theta(_on(xt), _on(t[b : b + 1])))
         mse.append(R.squared_error(eps[b : b + 1], guess)[0] / 16)
         var = beta[time - 1] if sigma == "beta" else R.beta_tilde(beta, max(time, 2))
-        weights.append(beta[time - 1] ** 2 / (2 * var * (1 - beta[time - 1]) * (1 - R.alpha_bar(beta, time))))
+        weights.append(measured_weight(beta, time, var))
     close(found.mse, mse, 1e-9, 1e-12)
-    close(found.loss, np.array(mse) * weights if weighted else mse, 1e-9, 1e-12)
+    # the measured weights keep nine digits of the difference of two divergences
+    close(found.loss, np.array(mse) * weights if weighted else mse, 1e-8 if weighted else 1e-9, 1e-12)
     assert found._fields[0] == "loss"
     assert type(found.loss) is Tensor
+
+
+def measured_weight(beta, t, var, eps=0.3, eps_theta=-0.8, x0=0.4):
+    """What a squared error costs in L_{t−1}: by divergences, and at t = 1 by the density of the continuous x_0."""
+    if t > 1:
+        return chain.noise_weight(beta, t, var, eps, eps_theta, x0)
+    costs = [-stats.norm.logpdf(x0, mean_claimed(beta, 1, x0, eps, e), math.sqrt(var)) for e in (eps_theta, eps)]
+    return (costs[0] - costs[1]) / (eps - eps_theta) ** 2
+
+
+def mean_claimed(beta, t, x0, eps, guess):
+    """The mean of x_{t−1} given x_t and the image that a guess of the noise in x_t claims, by conditioning."""
+    means, covs = chain.forward_chain(beta, [1.0])
+    gain, deviation = means[t, 0], math.sqrt(covs[t, 0, 0])
+    xt = gain * x0 + deviation * eps
+    return chain.posterior(beta, t, [(xt - deviation * guess) / gain], [xt])[0].item()
+
+
+class Replayed:
+    """A generator that hands out the times and the noise it is given."""
+
+    def __init__(self, t, eps):
+        self.integers = lambda low, high, shape: t
+        self.standard_normal = lambda shape, dtype: eps
+
+
+@pytest.mark.equation("ddpm.weighted")
+@pytest.mark.parametrize("sigma", ["beta", "beta_tilde"])
+def test_the_weighted_loss_is_what_the_bound_loses(sigma, xp):
+    """Per pixel, the divergence at ε_θ less that at ε itself, both integrated: the loss at every t, no weight in it.
+
+    At t = 1 x_0 is known, and −log p_θ(x_0 | x_1) stands for the divergence.  Then the same by measured weights.
+    """
+    T = 6
+    model = make(weighted=True, sigma=sigma, levels=None)
+    beta, net = betas_of(model), model.frozen()
+    x0, eps, t = host(images(T)), normal(12, T, 4, 4, 1), np.arange(1, T + 1)
+    found = host(model.loss(_on(x0), Replayed(_on(t), _on(eps))).loss)
+    variances = {"beta": beta, "beta_tilde": [R.beta_tilde(beta, max(s, 2)) for s in t]}
+    by_kl, by_weight, swapped = [], [], []
+    for b in range(T):
+        time, var = int(t[b]), variances[sigma][b]
+        xt = R.noised_input(x0[b : b + 1], eps[b : b + 1], time, beta)
+        guess = host(net.eps_theta(_on(xt), _on(t[b : b + 1])))
+        lost = [lost_by_a_guess(beta, time, var, *pixel)
+                for pixel in zip(x0[b].ravel(), eps[b].ravel(), guess.ravel(), strict=True)]  # fmt: skip
+        by_kl.append(math.fsum(lost) / 16)
+        error = R.squared_error(eps[b : b + 1], guess)[0] / 16
+        by_weight.append(measured_weight(beta, time, var) * error)
+        other = variances["beta_tilde" if sigma == "beta" else "beta"][b]
+        swapped.append(measured_weight(beta, time, other) * error)
+    # divergences of order 1 are integrated to 1e-12, and the loss is a difference of two
+    agree(found, by_kl, 1e-9, 1e-10)
+    agree(found, by_weight, 1e-8, 1e-10)
+    apart(found, swapped, 1e-2)  # negative control: the other σ²
+
+
+def lost_by_a_guess(beta, t, var, x0, eps, guess):
+    """KL( q(x_{t−1} | x_t, x_0) ‖ p ) of one pixel for the guess of its noise, less that for the noise itself."""
+    claimed, true = (mean_claimed(beta, t, x0, eps, e) for e in (guess, eps))
+    p, best = (stats.norm(mean, math.sqrt(var)) for mean in (claimed, true))
+    if t == 1:
+        return best.logpdf(x0) - p.logpdf(x0)
+    q = stats.norm(true, math.sqrt(chain.posterior(beta, t, [0.0], [0.0])[1].item()))
+    return chain.kl_panels(q, p) - chain.kl_panels(q, best)
 
 
 @pytest.mark.equation("ddpm.weighted")
@@ -91,13 +158,7 @@ def test_the_weighted_loss_has_the_gradient_of_the_bound(sigma, xp):
     eps = _on(normal(11, T, 4, 4, 1))
     t = _on(np.arange(1, T + 1))
 
-    class Replayed:
-        """A generator that hands out each t once, and the noise above."""
-
-        integers = staticmethod(lambda low, high, shape: t)
-        standard_normal = staticmethod(lambda shape, dtype: eps)
-
-    by_loss = sg.gradients(ops.sum(model.loss(x0, Replayed()).loss), model.parameters())
+    by_loss = sg.gradients(ops.sum(model.loss(x0, Replayed(t, eps)).loss), model.parameters())
     xt = process.q_sample(model.schedule, x0, t, eps)
     guess = model.eps_theta(xt, t)
     terms = [bound.reconstruction_term(model.schedule, x0[:1], xt[:1], guess[:1], model.var, None)]
@@ -111,7 +172,7 @@ def test_the_weighted_loss_has_the_gradient_of_the_bound(sigma, xp):
         # through a dozen layers, of terms that the weights, up to 20, multiply
         agree(found, expected, 1e-11, 1e-13 * largest)
     simple = make(sigma=sigma, levels=None)
-    by_simple = sg.gradients(ops.sum(simple.loss(x0, Replayed()).loss), simple.parameters())
+    by_simple = sg.gradients(ops.sum(simple.loss(x0, Replayed(t, eps)).loss), simple.parameters())
     shares = [np.vdot(host(a), host(b)) / np.vdot(host(b), host(b)) for a, b in zip(by_simple, by_bound, strict=True)
               if np.abs(host(b)).max() > 1e-6]  # fmt: skip
     apart(shares, np.mean(shares), 1e-3)  # negative control: L_simple's is another, and no multiple

@@ -80,6 +80,19 @@ def test_noisy_is_a_convolution(seed, a, sigma, xt):
     agree(np.exp(library(on_host(library(data).noisy(a, sigma))).log_prob(np.array([[xt]]))), [expected], 1e-9, 1e-12)
 
 
+@pytest.mark.equation("exact.noisy")
+@FEW
+@given(seeds, st.integers(1, 3), st.integers(1, 2), floats(0.6, 1.2), floats(0.1, 0.6))
+def test_noisy_is_an_average_over_the_noise(seed, K, d, a, sigma):
+    """p_t(x) = E_ε p((x − σε)/a)/a^d, in the plane too: only the clean density is asked.
+
+    p is at least 0.44 wide and σ/a at most 1, which 100 nodes per axis resolve to rounding.
+    """
+    data, x = mixture(seed, K, d), points(seed, 3, d)
+    expected = [E.noisy_density(p, lambda x: E.log_prob(data, x), a, sigma) for p in x]
+    agree(np.exp(library(on_host(library(data).noisy(a, sigma))).log_prob(x)), expected, 1e-9, 1e-12)
+
+
 @pytest.mark.equation("exact.score")
 @SOME
 @given(mixtures, seeds)
@@ -170,7 +183,7 @@ def test_as_a_network_in_continuous_time():
         agree(each[i], E.score(x[i], data, a, sigma), 1e-7, 1e-7)
 
 
-@pytest.mark.equation("exact.score", "exact.denoiser", "exact.eps")
+@pytest.mark.equation("exact.score", "exact.denoiser", "exact.eps", "exact.noisy")
 def test_wrong_forms_would_be_seen():
     """Negative controls: a component for its mean, responsibilities of the clean mixture, σ² for σ, a forgotten."""
     data, x, a, sigma = mixture(5, 2, 2), points(6, 3, 2, 1.5), 0.8, 0.6
@@ -182,6 +195,10 @@ def test_wrong_forms_would_be_seen():
     eps = [E.noise(p, data, a, sigma) for p in x]
     apart(found.eps(x, a, sigma**2), eps, 1e-2)
     apart(sigma * found.eps(x, a, sigma), eps, 1e-2)
+    density = np.array([E.noisy_density(p, lambda x: E.log_prob(data, x), a, sigma) for p in x])
+    agree(np.exp(library(on_host(found.noisy(a, sigma))).log_prob(x)) / density, np.ones(3), 0, 1e-9)
+    for level in ((1.0, sigma), (a, sigma**2), (a**2, sigma)):
+        apart(np.exp(library(on_host(found.noisy(*level))).log_prob(x)) / density, 1.0, 1e-2)
 
 
 # --- gradients, precision, samples ------------------------------------------------------------------------------

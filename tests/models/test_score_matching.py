@@ -187,6 +187,28 @@ def test_sliced_forms_average_to_the_implicit_one(seed, d):
             agree(each, exact, 1e-12, 1e-12)
 
 
+@pytest.mark.equation("score.sliced", "score.sliced_vr")
+@pytest.mark.parametrize(("seed", "K"), [(0, 1), (1, 2), (2, 2)])
+def test_sliced_forms_average_to_fishers_divergence(seed, K):
+    """E_v E_x of both is ½E‖∇log p − s‖² − ½E‖∇log p‖², random networks on mixtures in the plane.
+
+    v ~ N(0, I) by Gauss–Hermite of order 2, exact for what is quadratic in v; x by the oracle's grid, which is good to
+    1e-12 for such fields.  Negative control: v of half the size.
+    """
+    data, (s, on_host) = mixture(seed, K, 2), field(seed, 2)
+    log_p = lambda x: E.log_prob(data, x)  # noqa: E731
+    x, (vs, w) = oracle.grid_2d(), oracle.gaussian_nodes(np.zeros(2), np.eye(2), 2)
+    expected = oracle.fisher_2d(on_host, log_p) - oracle.fisher_2d(np.zeros_like, log_p)
+    for form in (M.sliced, M.sliced_vr):
+        for size in (1.0, 0.5):
+            along = [form(s, x, np.broadcast_to(size * v, x.shape)) for v in vs]
+            mean = oracle.average_2d(w @ along, log_p)
+            if size == 1.0:
+                agree(mean, expected, 1e-9, 1e-9)
+            else:
+                apart(mean, expected, 1e-2)
+
+
 @pytest.mark.equation("score.sliced_vr")
 def test_variance_reduction_reduces_variance():
     """A field of constant Jacobian −I: vᵀ∇s·v is −d for signs, so that (5) has no variance left, and (4) has."""

@@ -5,9 +5,9 @@ In each step a bit is replaced by a fair coin with probability β_t, until nothi
     q(x_t = 1 | x_{t−1}) = x_{t−1}·(1−β_t) + ½·β_t                                      (1)  binomial.forward_step
     q(x_t = 1 | x_0)     = ᾱ_t·x_0 + ½·(1−ᾱ_t)                                          (2)  binomial.forward
     q(x_{t−1} | x_t, x_0) ∝ q(x_t | x_{t−1})·q(x_{t−1} | x_0),    t ≥ 2                 (3)  binomial.posterior
-    log p(x_0) ≥ −(L_T + Σ_{t=2}^T L_{t−1} + L_0)                                       (4)  binomial.elbo
+    log p(x_0) ≥ −E[ L_T + Σ_{t=2}^T L_{t−1} + L_0 ]                                    (4)  binomial.elbo
         L_T = KL( q(x_T | x_0) ‖ coins ),  L_{t−1} = KL( q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t) ),
-        L_0 = −log p_θ(x_0 | x_1)
+        L_0 = −log p_θ(x_0 | x_1),  E over bits x_1 … x_T drawn from q given x_0
     x_{t−1} ~ p_θ(x_{t−1} | x_t),  x_T: fair coins                                      (5)  binomial.sample
 
 The network sees x_t and t, and gives the logits of p_θ(x_{t−1} | x_t), a coin for every bit.  `Schedule` is the

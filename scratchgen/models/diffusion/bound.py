@@ -1,16 +1,17 @@
 """The variational bound of a diffusion, term by term, in nats.
 
-    log p(x_0) ≥ −(L_T + Σ_{t=2}^T L_{t−1} + L_0)      (1)  diffusion.elbo
+    log p(x_0) ≥ −E[ L_T + Σ_{t=2}^T L_{t−1} + L_0 ]      (1)  diffusion.elbo
         L_T     = KL( q(x_T | x_0) ‖ N(0, I) )      (2)  diffusion.prior_term
         L_{t−1} = KL( q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t) )      (3)  diffusion.transition_term
         L_0     = −log p_θ(x_0 | x_1)      (4)  diffusion.reconstruction_term
 
-    log p(x_0) ≥ −(L_0 + E KL( q(x_T | x_{T−1}) ‖ N(0, I) )      (5)  diffusion.elbo_neighbours
-                   + Σ_{t=1}^{T−1} E[ log q(x_t | x_{t−1}) − log p_θ(x_t | x_{t+1}) ])
+    log p(x_0) ≥ −E[ L_0 + KL( q(x_T | x_{T−1}) ‖ N(0, I) )      (5)  diffusion.elbo_neighbours
+                     + Σ_{t=1}^{T−1} ( log q(x_t | x_{t−1}) − log p_θ(x_t | x_{t+1}) ) ]
 
-(1) and (5) are the same number; (5) needs the noisy images on both sides of every t, (1) only one, and so
-varies less.  The expectation in (5) is over x_{t−1}, x_t and x_{t+1} together: its terms are no KL
-divergences, since x_t given both neighbours is not distributed as q(x_t | x_{t−1}).
+E is over noisy images drawn from q(x_{1:T} | x_0): L_{t−1} and L_0 depend on the x_t and x_1 they are given, L_T on
+no draw.  (1) and (5) are the same number; (5) needs the noisy images on both sides of every t, (1) only one, and
+so varies less.  The terms of (5)'s sum are over x_{t−1}, x_t and x_{t+1} together, and are no KL divergences even
+on average: x_t given both neighbours is not distributed as q(x_t | x_{t−1}).
 Ho, Jain & Abbeel (2020, eqs. 3 and 5).  p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t²), and L_0 counts the bin of a grey
 level, the Gaussian integrated over it.
 
