@@ -3,7 +3,7 @@
     KL(p‖q) = Σ_i w_i·p_i·(log p_i − log q_i)                                           (1)  divergence.kl
     H(p, q) = −Σ_i w_i·p_i·log q_i,      KL(p‖q) = H(p, q) − H(p, p)                    (2)  divergence.cross_entropy
     μ = Σ_i w_i·p_i·x_i / Σ_i w_i·p_i                                                   (3)  divergence.moment_match
-    Σ = Σ_i w_i·p_i·(x_i − μ)(x_i − μ)ᵀ / Σ_i w_i·p_i
+    C = Σ_i w_i·p_i·(x_i − μ)(x_i − μ)ᵀ / Σ_i w_i·p_i
     JS(p, q) = ½·KL(p‖m) + ½·KL(q‖m),      m = ½(p + q)                                 (4)  divergence.js
 
 The two directions of (1) ask for different things when a simple q stands in for p.  KL(p‖q) is large wherever p has
@@ -11,7 +11,7 @@ mass that q lacks: its minimum covers all of p.  KL(q‖p) is large wherever q h
 one mode.
 
 By (2), H(p, p) does not depend on q: the q_θ of least KL(p‖q_θ) is that of largest E_p log q_θ, which is maximum
-likelihood once the mean over p is one over data.  Among Gaussians it is N(μ, Σ) of (3).  (4) is symmetric, and never
+likelihood once the mean over p is one over data.  Among Gaussians it is N(μ, C) of (3).  (4) is symmetric, and never
 exceeds log 2; a GAN's discriminator, at its best, measures it (Goodfellow et al. 2014, arXiv:1406.2661).
 
 Everywhere: the last axis of log_p and log_q, (…, N), counts points x_i, where both are known.  weights, (N,) or a

@@ -51,6 +51,8 @@ def sample(rng, mu: Array, log_var: Array, eps: Array | None = None) -> Array:
     """
     (log_var,) = fitted("gaussian.sample", "mu", mu, log_var=log_var)
     if eps is None:
+        if rng is None:
+            raise ValueError("gaussian.sample: neither eps nor an rng to draw it from")
         eps = rng.standard_normal(mu.shape, mu.dtype)
     alike("gaussian.sample", "mu", mu, eps=eps)
     return mu + ops.exp(0.5 * log_var) * eps

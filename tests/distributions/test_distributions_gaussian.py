@@ -235,3 +235,5 @@ def test_misfits_are_refused():
         gaussian.kl_standard(a, column)
     with pytest.raises(ValueError, match=r"eps \(4, 1\)"):
         gaussian.sample(None, a, a, eps=column)
+    with pytest.raises(ValueError, match="gaussian.sample: neither eps nor an rng"):
+        gaussian.sample(None, a, a)

@@ -113,4 +113,5 @@ def tangent_prop(slopes):
     w = np.array(slopes, float)
     slope, axes = lifted(sg.grad(lambda x, w: ops.sin(ops.sum(w * x))))(np.zeros(len(w)), w), np.eye(len(w))
     truth = sum(directional(lambda x: np.sin(w @ x), np.zeros(len(w)), v) ** 2 for v in axes)
-    return Forms(printed=(axes @ slope).sum(), holds=tangents.prop(slope[None, None], axes[None])[0], truth=truth)
+    holds = tangents.tangent_prop(slope[None, None], axes[None])[0]
+    return Forms(printed=(axes @ slope).sum(), holds=holds, truth=truth)

@@ -100,8 +100,12 @@ def test_the_posterior_averages_to_the_marginal(beta):
 
 
 def test_the_first_posterior_is_refused():
-    with pytest.raises(ValueError, match="t = 1 should be at least 2"):
-        binomial.posterior(schedule_of([0.1, 0.2]), BITS, BITS, 1)
+    schedule = schedule_of([0.1, 0.2])
+    for t in (1, np.int64(1), np.array([2] * (len(BITS) - 1) + [1])):
+        with pytest.raises(ValueError, match="t = 1 should be at least 2"):
+            binomial.posterior(schedule, BITS, BITS, t)
+        with pytest.raises(ValueError, match="at least 2"):
+            binomial.transition_term(schedule, BITS, BITS, np.zeros(BITS.shape), t)
 
 
 @pytest.mark.equation("binomial.elbo")

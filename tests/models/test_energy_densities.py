@@ -392,3 +392,8 @@ def test_misfits_are_refused():
         module.product([lambda x: x, lambda y, x: y], [log_h, log_g])
     with pytest.raises(ValueError, match=r"log_alpha \(2,\) does not fit log_parts \(2, 3\)"):
         module.mixture(up(np.zeros(2)), log_g)
+    for weights in (0, 0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=rf"energy.log_Z: weights {weights} should be positive"):
+            module.normalise(log_g, weights)
+        with pytest.raises(ValueError, match=rf"energy.family_gradient: weights {weights} should be positive"):
+            module.family_gradient(theta, T, log_h, weights)

@@ -333,3 +333,14 @@ def test_misfits_are_refused():
             library.stationary(np.array([2.0, 0.5]), epsilon)
     with pytest.raises(ValueError, match=r"sigma \(2, 1\) should be one row"):
         library.annealed_steps(np.ones((2, 1)), 0.1)
+    for epsilon in (-0.1, np.nan):
+        for step in (library.step, library.step_half):
+            with pytest.raises(ValueError, match=rf"langevin.step(_half)?: epsilon = {epsilon} should be 0 or more"):
+                step(x, x, epsilon, x)
+        with pytest.raises(ValueError, match=f"langevin.step: epsilon = {epsilon}"):
+            library.mala(log_p, lowered(lambda x: -x), chains.start(log_p, x), epsilon, x, x[:, 0])
+    for epsilon in (0.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match=f"langevin.log_proposal: epsilon = {epsilon} should be positive"):
+            library.log_proposal(x, x, x, epsilon)
+    with pytest.raises(ValueError, match=r"langevin.step_half: epsilon = -0.4"):
+        next(library.annealed(lowered(lambda x, s: x), x, np.array([2.0, 1.0]), -0.1, 1, lowered(np.zeros)))

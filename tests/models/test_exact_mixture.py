@@ -292,3 +292,8 @@ def test_misfits_are_refused():
         each.sample(Generator(0), 2)
     with pytest.raises(ValueError, match="one per example"):
         data.noisy(xp.ones((2, 2)), 1.0)
+    with pytest.raises(ValueError, match=r"one per example \(5,\), not \(4,\)"):
+        each.noisy(1.0, xp.ones(4))
+    for ask in (data.denoiser, data.eps):
+        with pytest.raises(ValueError, match=r"\(4,"):
+            ask(xp.zeros((4, 3)), xp.ones(1), xp.ones(1))

@@ -382,7 +382,7 @@ def test_misfits_are_refused():
     x = up(np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"flow.Diagonal: b \(2,\) should have the shape of d, \(3,\)"):
         change.Diagonal(three, two)
-    with pytest.raises(ValueError, match=r"flow.Diagonal: x \(4, 3\) should have the shape of x, \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"flow.Diagonal: x \(4, 3\) should have the shape of a batch, \(4, 2\)"):
         change.Diagonal(two, two).forward_and_log_det(x)
     with pytest.raises(ValueError, match=r"L \(3,\) and b \(3,\) should be \(D, D\) and \(D,\)"):
         change.Triangular(three, three)
@@ -396,7 +396,25 @@ def test_misfits_are_refused():
         change.Coupling(lambda a: change.Affine(a, a), 3).forward_and_log_det(x)
     with pytest.raises(ValueError, match=r"s \(4, 2\) should have the shape of the part that moves, \(4, 1\)"):
         change.Coupling(lambda a: change.Affine(a, a), 2).inverse(x)
+    for flow in (change.Diagonal(two, two), change.Triangular(up(np.eye(2)), two), change.Permutation([1, 0])):
+        for z in (x, x[:, :1], x[:, 0], x[0, 0]):
+            with pytest.raises(ValueError, match=r"flow\.\w+: z .* should have the shape of a batch, \((4, )?2,?\)"):
+                flow.inverse(z)
+            with pytest.raises(ValueError, match=r"flow\.\w+: x .* should have the shape of a batch, \((4, )?2,?\)"):
+                flow.forward_and_log_det(z)
+    with pytest.raises(ValueError, match=r"\(4, 3\) cannot be split after 3"):
+        change.Coupling(lambda a: change.Affine(a, a), 3).inverse(x)
     with pytest.raises(ValueError, match="no maps"):
         change.Compose([])
     with pytest.raises(ValueError, match=r"log_pz \(4, 3\) should have the shape of log_det, \(4,\)"):
         change.log_prob(change.Permutation([1, 0, 2]), lambda z: z, x)
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "triangular", "coupling"])
+def test_precisions_do_not_mix(kind):
+    """Parameters of float32, points of float64, and the other way round."""
+    for parameters, points_ in (("float32", "float64"), ("float64", "float32")):
+        flow, (x,) = KINDS[kind](5, 3, parameters), on(points_, points(5, 4, 3, 1.0))
+        for function in (flow.forward_and_log_det, flow.inverse):
+            with pytest.raises(TypeError, match="float32.*float64|float64.*float32"):
+                function(x)

@@ -179,5 +179,13 @@ def test_misfits_are_refused():
             f(x, x[:, :1], 1.0)
     with pytest.raises(ValueError, match="one per example"):
         denoising.denoising_target(x, x, up(np.ones((2, 1))))
+    one = x[:1]
+    for n, few in ((3, one), (1, x)):
+        row, where = up(np.ones(n)), rf"one per example \({few.shape[0]},\), not \({n},\)"
+        for f in (denoising.denoising_target, denoising.score_from_denoiser):
+            with pytest.raises(ValueError, match=where):
+                f(few, few, row)
+        with pytest.raises(ValueError, match=where):
+            denoising.denoising(lambda x, s: x, few, few, row)
     with pytest.raises(ValueError, match=r"eps \(2, 1\)"):
         denoising.denoising(lambda x, s: x, x, x[:, :1], 1.0)

@@ -76,7 +76,7 @@ def test_the_penalty_is_the_squared_change_along_the_tangents(seed, B, K, r, D):
     w, x, v = rng.standard_normal((D, K)), rng.standard_normal((B, D)), rng.standard_normal((B, r, D))
     J = np.stack([lifted(lambda x, w: sg.jacobian(lambda x: classifier(w)(x))(x))(row, w) for row in x])
     expected = [oracle.squared_change(lambda x: np.tanh(x @ w), row, vs) for row, vs in zip(x, v, strict=True)]
-    agree(tangents.prop(J, v), expected, rtol=1e-8, atol=1e-9)
+    agree(tangents.tangent_prop(J, v), expected, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.equation("tangents.prop")
@@ -84,16 +84,16 @@ def test_the_penalty_is_the_squared_change_along_the_tangents(seed, B, K, r, D):
 def test_the_penalty_does_not_depend_on_signs_and_is_0_for_what_the_manifold_does_not_change(seed):
     rng = np.random.default_rng(seed)
     J, v = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 2, 4))
-    agree(tangents.prop(J, v * np.array([[1.0], [-1.0]])), tangents.prop(J, v), rtol=1e-13)
+    agree(tangents.tangent_prop(J, v * np.array([[1.0], [-1.0]])), tangents.tangent_prop(J, v), rtol=1e-13)
     across = J - J @ np.linalg.pinv(v) @ v
-    agree(tangents.prop(across, v), np.zeros(2), atol=1e-12)
-    at_most(-tangents.prop(J, v), 0.0)
+    agree(tangents.tangent_prop(across, v), np.zeros(2), atol=1e-12)
+    at_most(-tangents.tangent_prop(J, v), 0.0)
 
 
 def test_gradients():
     rng = np.random.default_rng(1)
     J, v = rng.standard_normal((2, 2, 3)), rng.standard_normal((2, 2, 3))
-    sg.check_grads(tangents_module.prop, (J, v), order=2)
+    sg.check_grads(tangents_module.tangent_prop, (J, v), order=2)
     sg.check_grads(lambda J: ops.square(tangents_module.vectors(J, 1)), (J,), order=2)
 
 
@@ -102,12 +102,12 @@ def test_float32_stays_float32():
     rng = np.random.default_rng(2)
     J = rng.standard_normal((2, 2, 3)).astype("f")
     v = tangents.vectors(J, 2)
-    assert v.dtype == tangents.prop(J, v).dtype == np.float32
-    agree(tangents.prop(J, v), np.square(J.astype(float)).sum((1, 2)), rtol=1e-5)  # ‖JV‖² = ‖J‖²
+    assert v.dtype == tangents.tangent_prop(J, v).dtype == np.float32
+    agree(tangents.tangent_prop(J, v), np.square(J.astype(float)).sum((1, 2)), rtol=1e-5)  # ‖JV‖² = ‖J‖²
 
 
 def test_misfits_are_refused():
     with pytest.raises(ValueError, match=r"no 3 tangents in Jacobians \(1, 2, 4\)"):
         tangents.vectors(np.zeros((1, 2, 4)), 3)
     with pytest.raises(ValueError, match=r"J_f \(2, 4\), tangents \(2, 1, 4\)"):
-        tangents.prop(np.zeros((2, 4)), np.zeros((2, 1, 4)))
+        tangents.tangent_prop(np.zeros((2, 4)), np.zeros((2, 1, 4)))

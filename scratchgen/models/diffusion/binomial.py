@@ -51,9 +51,10 @@ def q_marginal(schedule: Schedule, x0: Any, t: Any) -> Any:
 
 
 def posterior(schedule: Schedule, x0: Any, xt: Any, t: Any) -> Any:
-    """Logits of q(x_{t−1} | x_t, x_0), eq. (3), for t ≥ 2.  Raises ValueError for t = 1, where it is x_0 itself."""
-    if isinstance(t, int) and t < 2:
-        raise ValueError(f"binomial.posterior: t = {t} should be at least 2; x_0 is known, and has no logits")
+    """Logits of q(x_{t−1} | x_t, x_0), eq. (3), for t ≥ 2.  Raises ValueError if a t is 1, where it is x_0 itself."""
+    if t < 2 if isinstance(t, int) else (t < 2).any():
+        least = t if isinstance(t, int) else int(t.min())
+        raise ValueError(f"binomial.posterior: t = {least} should be at least 2; x_0 is known, and has no logits")
     c = schedule.at(t, xt)
     return _coin(x0, c.alpha_bar_before) + _coin(xt, c.alpha)
 

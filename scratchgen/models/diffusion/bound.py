@@ -1,11 +1,11 @@
 """The variational bound of a diffusion, term by term, in nats.
 
-    log p(x_0) ≥ −E[ L_T + Σ_{t=2}^T L_{t−1} + L_0 ]      (1)  diffusion.elbo
-        L_T     = KL( q(x_T | x_0) ‖ N(0, I) )      (2)  diffusion.prior_term
-        L_{t−1} = KL( q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t) )      (3)  diffusion.transition_term
-        L_0     = −log p_θ(x_0 | x_1)      (4)  diffusion.reconstruction_term
+    log p(x_0) ≥ −E[ L_T + Σ_{t=2}^T L_{t−1} + L_0 ]                                  (1)  diffusion.elbo
+        L_T     = KL( q(x_T | x_0) ‖ N(0, I) )                                        (2)  diffusion.prior_term
+        L_{t−1} = KL( q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t) )                    (3)  diffusion.transition_term
+        L_0     = −log p_θ(x_0 | x_1)                                                 (4)  diffusion.reconstruction_term
 
-    log p(x_0) ≥ −E[ L_0 + KL( q(x_T | x_{T−1}) ‖ N(0, I) )      (5)  diffusion.elbo_neighbours
+    log p(x_0) ≥ −E[ L_0 + KL( q(x_T | x_{T−1}) ‖ N(0, I) )                           (5)  diffusion.elbo_neighbours
                      + Σ_{t=1}^{T−1} ( log q(x_t | x_{t−1}) − log p_θ(x_t | x_{t+1}) ) ]
 
 E is over noisy images drawn from q(x_{1:T} | x_0): L_{t−1} and L_0 depend on the x_t and x_1 they are given, L_T on
@@ -15,9 +15,9 @@ on average: x_t given both neighbours is not distributed as q(x_t | x_{t−1}).
 Ho, Jain & Abbeel (2020, eqs. 3 and 5).  p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t²), and L_0 counts the bin of a grey
 level, the Gaussian integrated over it.
 
-    σ_t² = β_t, or β̃_t with β̃_2 for β̃_1      (6)  diffusion.reverse_variance
-    σ_t² = exp(v·log β_t + (1−v)·log β̃_t)      (7)  diffusion.learnt_variance
-    L_{t−1} = β_t²/(2σ_t²·α_t·(1−ᾱ_t))·‖ε − ε_θ‖² + const      (8)  diffusion.eps_weight
+    σ_t² = β_t, or β̃_t with β̃_2 for β̃_1                                               (6)  diffusion.reverse_variance
+    σ_t² = exp(v·log β_t + (1−v)·log β̃_t)                                             (7)  diffusion.learnt_variance
+    L_{t−1} = β_t²/(2σ_t²·α_t·(1−ᾱ_t))·‖ε − ε_θ‖² + const                             (8)  diffusion.eps_weight
 
 (7): v from the network, for each pixel; 0 and 1 are the two choices of (6).  Nichol & Dhariwal (2021, eq. 15).
 (8): the constant has no ε_θ in it.  Ho et al. (2020, eq. 12).

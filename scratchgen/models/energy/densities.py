@@ -74,7 +74,7 @@ def log_softplus(f: Array) -> Array:
 def log_Z(log_g: Array, weights: Array = 1.0) -> Array:
     """log Z, the partition function's logarithm, eq. (2).  log_g: (…, N).  weights: (N,), or a number.  Returns (…).
 
-    Raises ValueError if the shapes do not fit.
+    Raises ValueError if the shapes do not fit, or a number for all weights is not positive.
     """
     return ops.logsumexp(log_g + _log_weights("energy.log_Z", "log_g", log_g, weights), axis=-1)
 
@@ -137,6 +137,8 @@ def _log_weights(function: str, name: str, log_g: Array, weights: Array) -> Arra
     if not log_g.ndim:
         raise ValueError(f"{function}: {name} has no axes; the last axis counts the points")
     if type(weights) in (int, float):
+        if not weights > 0:
+            raise ValueError(f"{function}: weights {weights} should be positive")
         return log(weights)
     if weights.shape not in ((), log_g.shape[-1:]):
         raise ValueError(f"{function}: weights {weights.shape} do not fit {name} {log_g.shape}")

@@ -43,8 +43,9 @@ Score = Callable[[Any], Any]
 def step(x: Any, score: Any, epsilon: float, z: Any) -> Any:
     """x' = x + ε·s + √(2ε)·z, eq. (1).  score: s(x), in x's shape.  z ~ N(0, I), too.
 
-    Raises ValueError if the shapes differ.
+    Raises ValueError if the shapes differ, or ε < 0.
     """
+    _length("langevin.step", epsilon)
     alike("langevin.step", "x", x, score=score, z=z)
     return x + epsilon * score + sqrt(2 * epsilon) * z
 
@@ -52,10 +53,16 @@ def step(x: Any, score: Any, epsilon: float, z: Any) -> Any:
 def step_half(x: Any, score: Any, epsilon: float, z: Any) -> Any:
     """x' = x + (ε/2)·s + √ε·z, eq. (2).  score: s(x), in x's shape.  z ~ N(0, I), too.
 
-    Raises ValueError if the shapes differ.
+    Raises ValueError if the shapes differ, or ε < 0.
     """
+    _length("langevin.step_half", epsilon)
     alike("langevin.step_half", "x", x, score=score, z=z)
     return x + 0.5 * epsilon * score + sqrt(epsilon) * z
+
+
+def _length(function: str, epsilon: float) -> None:
+    if not epsilon >= 0:
+        raise ValueError(f"{function}: epsilon = {epsilon} should be 0 or more")
 
 
 def stationary(var: Any, epsilon: float) -> Any:
@@ -71,7 +78,12 @@ def stationary(var: Any, epsilon: float) -> Any:
 
 
 def log_proposal(x_new: Any, x: Any, score: Any, epsilon: float) -> Any:
-    """log q(x'|x) = log N(x'; x + ε·s(x), 2ε): the density of eq. (1)'s x'.  score: s(x).  Returns (B,), in nats."""
+    """log q(x'|x) = log N(x'; x + ε·s(x), 2ε): the density of eq. (1)'s x'.  score: s(x).  Returns (B,), in nats.
+
+    Raises ValueError if the shapes do not fit, or unless ε > 0.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"langevin.log_proposal: epsilon = {epsilon} should be positive")
     return gaussian.log_prob(x_new, x + epsilon * score, log(2 * epsilon))
 
 
@@ -79,7 +91,7 @@ def mala(log_p: LogP, score: Score, state: State, epsilon: float, z: Any, u: Any
     """One step of the Metropolis-adjusted Langevin algorithm, eq. (4).
 
     state: the chains, from `metropolis.start`.  z: N(0, I), in x's shape.  u: U[0, 1), (B,).
-    Raises ValueError if the shapes do not fit.
+    Raises ValueError if the shapes do not fit, or unless ε > 0.
     """
     x, here = state.x, score(state.x)
     x_new = step(x, here, epsilon, z)

@@ -109,11 +109,17 @@ class Inverse:
 # --- maps whose Jacobians are easy --------------------------------------------------------------------------
 
 
+def _fits(function: str, name: str, x: Array, b: Array) -> None:
+    """Raises ValueError, or TypeError, unless x is a batch of events of b's shape, (B, …), and of b's precision."""
+    same_shape(function, "a batch", (*x.shape[:1], *b.shape), **{name: x})
+    same_precision(function, name, x, b=b)
+
+
 @dataclass(frozen=True, eq=False)
 class Diagonal:
     """z = d⊙x + b, eq. (4).  x: (B, …).  d, b: (…), of the event's shape; no d is 0.
 
-    Raises ValueError if the shapes differ.
+    Raises ValueError if the shapes differ, TypeError if the precisions do.
     """
 
     d: Array
@@ -123,11 +129,12 @@ class Diagonal:
         alike("flow.Diagonal", "d", self.d, b=self.b)
 
     def forward_and_log_det(self, x: Array) -> Forward:
-        same_shape("flow.Diagonal", "x", (x.shape[0], *self.d.shape), x=x)
+        _fits("flow.Diagonal", "x", x, self.b)
         log_d = ops.log(ops.absolute(self.d))
         return Forward(self.d * x + self.b, per_example(ops.broadcast_to(log_d, x.shape)))
 
     def inverse(self, z: Array) -> Array:
+        _fits("flow.Diagonal", "z", z, self.b)
         return (z - self.b) / self.d
 
 
@@ -135,7 +142,7 @@ class Diagonal:
 class Triangular:
     """z = L·x + b, eq. (5): z_i is made of x_1 … x_i.  L: (D, D), its lower triangle is read, no L_ii is 0.  b: (D,).
 
-    Raises ValueError if the shapes do not fit.
+    Raises ValueError if the shapes do not fit, TypeError if the precisions differ.
     """
 
     L: Array
@@ -147,11 +154,12 @@ class Triangular:
         same_precision("flow.Triangular", "L", self.L, b=self.b)
 
     def forward_and_log_det(self, x: Array) -> Forward:
-        same_shape("flow.Triangular", "x", (x.shape[0], *self.b.shape), x=x)
+        _fits("flow.Triangular", "x", x, self.b)
         log_det = ops.sum(ops.log(ops.absolute(ops.diagonal(self.L))))
         return Forward(ops.matmul(x, ops.transpose(ops.tril(self.L))) + self.b, ops.broadcast_to(log_det, x.shape[:1]))
 
     def inverse(self, z: Array) -> Array:
+        _fits("flow.Triangular", "z", z, self.b)
         return ops.transpose(ops.linalg.solve(ops.tril(self.L), ops.transpose(z - self.b)))
 
 
@@ -159,7 +167,7 @@ class Triangular:
 class Permutation:
     """z_i = x_π(i), eq. (6).  order: π(0) … π(D−1), plain integers.
 
-    Raises ValueError if they are not 0 … D−1 in some order.
+    Raises ValueError if they are not 0 … D−1 in some order, or x does not have as many columns.
     """
 
     order: Sequence[int]
@@ -169,11 +177,12 @@ class Permutation:
             raise ValueError(f"flow.Permutation: {list(self.order)} is no order of 0 … {len(self.order) - 1}")
 
     def forward_and_log_det(self, x: Array) -> Forward:
-        same_shape("flow.Permutation", "x", (x.shape[0], len(self.order)), x=x)
+        same_shape("flow.Permutation", "a batch", (*x.shape[:1], len(self.order)), x=x)
         zeros = backend_of(value_of(x)).zeros(x.shape[:1], x.dtype)
         return Forward(ops.take(x, list(self.order), axis=1), zeros)
 
     def inverse(self, z: Array) -> Array:
+        same_shape("flow.Permutation", "a batch", (*z.shape[:1], len(self.order)), z=z)
         back = sorted(range(len(self.order)), key=lambda i: self.order[i])
         return ops.take(z, back, axis=1)
 
@@ -190,7 +199,7 @@ class Coupling:
     """The first k numbers stay, and scale and shift the others, eq. (7).
 
     conditioner: x_a (B, k) ↦ s, t, both (B, D−k).  k: 1 … D−1.
-    Raises ValueError if no number stays or none moves, or if s or t does not fit.
+    Raises ValueError if no number stays or none moves, or if s or t does not fit, TypeError if precisions differ.
     """
 
     conditioner: Callable[[Array], Affine]

@@ -31,12 +31,13 @@ def vectors(J: Any, r: int) -> Any:
     return ops.linalg.svd(J).Vh[:, :r]
 
 
-def prop(J_f: Any, tangents: Any) -> Any:
+def tangent_prop(J_f: Any, tangents: Any) -> Any:
     """Ω[f] of Tangent Prop, eq. (2), per example, (B,).
 
     J_f: the classifier's Jacobian, (B, K, D), for K outputs.  tangents: (B, r, D).
     Raises ValueError if the shapes do not fit.
     """
     if J_f.ndim != 3 or tangents.ndim != 3 or (J_f.shape[0], J_f.shape[2]) != (tangents.shape[0], tangents.shape[2]):
-        raise ValueError(f"tangents.prop: J_f {J_f.shape}, tangents {tangents.shape} should be (B, K, D), (B, r, D)")
+        shapes = f"J_f {J_f.shape}, tangents {tangents.shape}"
+        raise ValueError(f"tangents.tangent_prop: {shapes} should be (B, K, D), (B, r, D)")
     return ops.sum(ops.square(J_f @ ops.swapaxes(tangents, -1, -2)), axis=(1, 2))

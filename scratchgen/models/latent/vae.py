@@ -3,8 +3,8 @@
 An encoder gives q(z|x) = N(μ_φ(x), σ_φ²(x)), a decoder g_θ(z) the parameters of p(x|z); the prior is p(z) = N(0, I).
 
     z = μ + σ⊙ε,   ε ~ N(0, I)                                                          (1)  vae.latent
-    log p(x|z) = −½ Σ (‖x − m‖²/s² + log s² + log 2π),   (m, s²) = g_θ(z)               (2)  vae.gaussian_decoder
-    log p(x|z) = Σ (x·log p + (1−x)·log(1−p)),   p = σ(g_θ(z))                          (3)  vae.bernoulli_decoder
+    log p(x|z) = −½ Σ_i ((x_i − m_i)²/s_i² + log s_i² + log 2π),   (m, s²) = g_θ(z)     (2)  vae.gaussian_decoder
+    log p(x|z) = Σ_i (x_i·log p_i + (1−x_i)·log(1−p_i)),   p = 1/(1 + e^(−g_θ(z)))      (3)  vae.bernoulli_decoder
     −L   = −log p(x|z) + KL(q‖p(z)),   KL = ½ Σ (μ² + σ² − log σ² − 1)                  (4)  vae.loss
     −L_β = −log p(x|z) + β·KL(q‖p(z))                                                   (5)  vae.beta
 

@@ -7,7 +7,7 @@
 The target (1) needs only the noise that was added, yet its mean given x̃ is the score of the noisy data, so the
 minimiser of (2) is that score (Vincent 2011); (3) says the same of a denoiser: what it takes away from its input,
 over the noise's variance.  The factor σ² in (2) makes all noise levels count alike (Song & Ermon 2019, eqs. 5
-and 6, arXiv:1907.05600).  With s = −ε_θ/σ, (2) is ½‖ε − ε_θ‖²: a diffusion's simple loss.
+and 6, arXiv:1907.05600).  With s = −ε_θ/σ, (2) is ½‖ε − ε_θ‖²: half a diffusion's simple loss.
 
 Everywhere: x (B, …), σ a number or one per example (B,).
 """

@@ -91,6 +91,10 @@ def sliced(field: Field, x: Array, v: Array) -> Array:
 
 
 def sliced_vr(field: Field, x: Array, v: Array) -> Array:
-    """vᵀ∇s(x)v + ½‖s(x)‖², eq. (5): less variance than (4), where E v·vᵀ = I.  Returns (B,)."""
+    """vᵀ∇s(x)v + ½‖s(x)‖², eq. (5), with the mean of (4) where E v·vᵀ = I.  Returns (B,).
+
+    For v ~ N(0, I) the variance is that of (4) less 2sᵀ∇s·s + ½‖s‖⁴.  That is no gain where s falls steeply along
+    itself, sᵀ∇s·s < −¼‖s‖⁴: with ∇s = −½s·sᵀ, (4) has no variance at all.
+    """
     s, curvature = hutchinson(field, x, v)
     return curvature + 0.5 * per_example(ops.square(s))
