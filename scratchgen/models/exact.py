@@ -61,6 +61,7 @@ class Mixture:
 
     def noisy(self, a: Any, sigma: Any) -> Mixture:
         """The mixture of x_t = a·x_0 + σ·ε, eq. (2).  a, sigma: numbers, or (B,) for a mixture per example."""
+        a, sigma = a + 0 * sigma, sigma + 0 * a  # both are rows where one is
         eye = backend_of(value_of(self.covs)).eye(self.covs.shape[-1], dtype=self.covs.dtype)
         means = meet(a, self.means, 3) * self.means
         covs = meet(a, self.covs, 4) ** 2 * self.covs + meet(sigma, self.covs, 4) ** 2 * eye

@@ -317,6 +317,7 @@ def test_samples_follow_from_the_seed(xp):
     assert np.array_equal(host(list(model.denoise(3, Generator(1)))[-1]), a)
     fast = [host(list(ddim.denoise(model, 3, Generator(s), 2))[-1]) for s in (1, 1, 2)]
     assert np.array_equal(fast[0], fast[1])
+    assert np.array_equal(fast[0], host(list(ddim.denoise(model, 3, Generator(1), 2, eta=0.0))[-1]))  # the default
     assert not np.array_equal(fast[0], fast[2])
 
 

@@ -37,6 +37,20 @@ def oracle_step(xt, eps, z, t, s, beta, eta):
     return R.ddim_step(xt, eps, z, t, s, beta, eta)
 
 
+@pytest.mark.equation("ddim.step")
+def test_no_room_for_a_direction_is_none_not_nan():
+    """Where ᾱ_t vanishes σ(1)² is 1 − ᾱ_s, and the room that is left rounds to either side of 0."""
+    before = np.linspace(0.01, 0.99, 99)
+    rooms = []
+    for at_s in before:
+        schedule = schedule_of([1 - at_s, 1 - 1e-16, 1 - 1e-16])
+        sigma, _ = ddim.sigmas(schedule, 3, 1, 1.0)
+        rooms.append(float(1 - schedule.alpha_bar[1] - sigma * sigma))
+        one = np.ones((1, 1))
+        assert np.isfinite(ddim.step(schedule, one, one, 3, 1, 1.0, one)).all()
+    assert min(rooms) < 0  # without the guard some would be NaN
+
+
 # --- DDPM ---------------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,8 @@ def test_a_level_per_example(data, seed):
     alone = [library(E.noisy(data, s, t)) for _, s, t in levels]
     agree(lifted(m.log_prob)(x), [n.log_prob(p)[0] for (p, _, _), n in zip(levels, alone, strict=True)], RTOL, ATOL)
     agree(lifted(m.score)(x), [n.score(p)[0] for (p, _, _), n in zip(levels, alone, strict=True)], RTOL, ATOL)
+    agree(found.eps(x, 0.7, sigma), found.eps(x, np.full(3, 0.7), sigma))  # a number beside a row stands for a row
+    agree(found.denoiser(x, a, 0.7), found.denoiser(x, a, np.full(3, 0.7)))
 
 
 @pytest.mark.equation("exact.eps")

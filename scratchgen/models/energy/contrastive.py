@@ -9,8 +9,8 @@
 (1) because ∇log Z = ∫e^f ∇f dx / Z.  Up at the data, down where the model puts its own samples.  The code returns a
 loss whose gradient is −(1): mean f(x⁻) − f(x), with x⁻ held constant.  Its value is no likelihood, and need not fall.
 
-A chain that leaves p as it is, and reaches every state, makes (2) exact as k → ∞.  After k steps it is biased: it has
-only seen the data's neighbourhood.  And the gradient of CD-k leaves out that x⁻ itself depends on θ.
+A chain that leaves p as it is, and forgets where it began, makes (2) exact as k → ∞.  After k steps it is biased: it
+has only seen the data's neighbourhood.  And the gradient of CD-k leaves out that x⁻ itself depends on θ.
 
 Everywhere: f maps x (N, …) to (N,), its parameters are tensors from outside; a transition maps x to x of the same
 shape, and draws its own noise: a step of `metropolis` or `langevin` for the present θ, or of Gibbs sampling.
