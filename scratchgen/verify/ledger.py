@@ -77,7 +77,10 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """Old → new: what differs, with a few words and signs on each side."""
+        """Old → new: whole where that is short, otherwise what differs, with a few words and signs on each side."""
+        whole = " → ".join(" ".join(text.split()) for text in (self.old, self.new))
+        if len(whole) <= WHOLE:
+            return whole
         old, new = (re.findall(r"\w+|[^\w\s]|\s+", " ".join(text.split())) for text in (self.old, self.new))
         shortest = min(len(old), len(new))
         before = next((i for i in range(shortest) if old[i] != new[i]), shortest)
@@ -86,7 +89,9 @@ class Mutant:
         return " → ".join("".join(text[before : len(text) - after]).strip() for text in (old, new))
 
 
-CONTEXT = 6
+WHOLE = 120
+"""Characters that `Mutant.change` shows without leaving anything out."""
+CONTEXT = 8
 """Words and signs that `Mutant.change` shows on each side."""
 
 Entry = TypeVar("Entry")

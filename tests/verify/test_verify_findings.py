@@ -128,9 +128,9 @@ def test_json_can_be_read_back():
 
 def test_a_mutant_shows_what_changes():
     assert LEDGER.mutants[0].change == "x = a + b → x = a - b"
-    old = "f(a, b, c, d, e, g, h) + i * (j, k, l, m, n)"
+    old = "f(a, b, c, d, e, g, h) + i * (j, k, l, m, n)" + " * some_other_factor" * 3
     long = Mutant("toy.one", "sign", "a.py", old, old.replace("+", "-"))
-    assert long.change == "g, h) + i * ( → g, h) - i * ("
+    assert long.change == ", g, h) + i * (j, → , g, h) - i * (j,"
 
 
 def test_a_damaged_ledger_is_one_line(tmp_path):
