@@ -12,9 +12,12 @@ HYPOTHESIS_EXAMPLES=N        ci, with N examples
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background job: Ctrl-C could not be tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded; the workers are the parallelism
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -154,6 +154,15 @@ def test_a_mutant_that_changes_nothing_is_refused(project, pair, complaint):
     assert err.count("\n") == 1
 
 
+def finished(process):
+    """What it printed; a process that does not end within a minute is ended, and the test fails."""
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
 def points_to(link, folder):
     try:
         return Path(os.readlink(link)) == folder
@@ -167,7 +176,7 @@ def test_an_interrupted_verification_ends_at_once_and_leaves_nothing_running(pro
     process = start(project, "-m", "scratchgen.cli", "verify", "gaussian", *options)
     time.sleep(6)
     os.kill(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = finished(process)
     assert process.returncode == expected
     assert "interrupted" in err
     assert "Traceback" not in err
@@ -181,7 +190,7 @@ def test_interrupted_mutants_leave_nothing(project):
     process = start(project, "tests/mutants/run.py", "--jobs", "1", "--trust")
     time.sleep(5)
     os.kill(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = finished(process)
     assert process.returncode == 130
     assert err == "mutants: interrupted\n"
     assert not list((project / "tmp").iterdir())
