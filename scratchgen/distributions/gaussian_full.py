@@ -9,14 +9,12 @@ Here the event has one axis, D.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log, pi
 from typing import NamedTuple
 
 from scratchgen import ops
 from scratchgen.backend import Array
 from scratchgen.distributions.events import alike, same_precision, same_shape
-
-LOG_2PI = log(2 * pi)
+from scratchgen.distributions.gaussian import LOG_2PI
 
 
 def log_prob(x: Array, mu: Array, cov: Array) -> Array:

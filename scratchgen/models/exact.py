@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log, pi
 from typing import Any
 
 from scratchgen import functional, ops
@@ -26,10 +25,9 @@ from scratchgen.autograd.tensor import value_of
 from scratchgen.autograd.transforms import stop_gradient
 from scratchgen.backend import Array, backend_of
 from scratchgen.distributions.events import same_precision
+from scratchgen.distributions.gaussian import LOG_2PI
 from scratchgen.models.diffusion.schedule import Schedule
 from scratchgen.models.score.levels import meet
-
-LOG_2PI = log(2 * pi)
 
 
 @dataclass(frozen=True, eq=False)

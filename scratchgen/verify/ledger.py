@@ -97,18 +97,27 @@ CONTEXT = 8
 Entry = TypeVar("Entry")
 
 
-def read_entries(path: Path, key: str, kind: type[Entry], **fixed: Any) -> list[Entry]:
-    """The entries [[key]] of a TOML file.  Raises LedgerError for a missing, unknown or wrongly typed field."""
+def read(path: Path) -> dict[str, Any]:
+    """All that a TOML file says.  Raises LedgerError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            found = tomllib.load(file).get(key, [])
+            return tomllib.load(file)
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise LedgerError(f"{path}: {error}") from error
+
+
+def read_entries(path: Path, key: str, kind: type[Entry], **fixed: Any) -> list[Entry]:
+    """The entries [[key]] of a TOML file.  Raises LedgerError as `read` and `entries_of` do."""
+    return entries_of(path, read(path), key, kind, **fixed)
+
+
+def entries_of(path: Path, table: dict[str, Any], key: str, kind: type[Entry], **fixed: Any) -> list[Entry]:
+    """The entries [[key]] of what a file says.  Raises LedgerError for a missing, unknown or wrongly typed field."""
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     entries = []
-    for place, row in enumerate(found, start=1):
+    for place, row in enumerate(table.get(key, []), start=1):
         where = f"{path}: {key} {row.get('id', place)}"
         for name in row:
             if name not in fields:
@@ -130,7 +139,7 @@ def _typed(value: Any, wanted: str, where: str) -> Any:
         return tuple(value)
     if not isinstance(value, {"str": str, "bool": bool}[wanted]):
         raise LedgerError(f"{where} should be {'true or false' if wanted == 'bool' else 'a string'}")
-    return value.strip() if isinstance(value, str) and where.endswith(("tex", "printed", "holds", "why")) else value
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,16 +157,14 @@ class Ledger:
     @cache
     def load(root: Path = ROOT) -> Ledger:
         """Read the ledger of a checkout.  Raises LedgerError if there is none, or if it is damaged."""
-        path = root / "docs" / "equations.toml"
-        equations = read_entries(path, "equation", Equation)
-        slips = read_entries(root / "docs" / "errata.toml", "slip", Slip)
+        path, errata = root / "docs" / "equations.toml", root / "docs" / "errata.toml"
+        table = read(path)
+        equations = _by_id(path, entries_of(path, table, "equation", Equation))
+        slips = _by_id(errata, read_entries(errata, "slip", Slip))
         mutants: list[Mutant] = []
         for source in sorted((root / "tests" / "mutants").glob("*.toml")):
             mutants += read_entries(source, "mutant", Mutant, source=source.name)
-        head = tomllib.loads(path.read_text("utf-8"))
-        lectures, families = head.get("lectures", {}), head.get("families", {})
-        by_id, slips_by_id = _by_id(path, equations), _by_id(root / "docs" / "errata.toml", slips)
-        return Ledger(lectures, families, by_id, slips_by_id, tuple(mutants))
+        return Ledger(table.get("lectures", {}), table.get("families", {}), equations, slips, tuple(mutants))
 
     def describe(self, id: str) -> str:
         """One equation or slip in a few lines of plain text."""
@@ -179,8 +186,7 @@ class Ledger:
         kept = {id: e for id, e in self.equations.items() if fits(id, pattern)}
         slips = {id: s for id, s in self.slips.items() if s.equation in kept or fits(id, pattern)}
         mutants = tuple(m for m in self.mutants if m.equation in kept)
-        return Ledger(self.lectures, self.families, kept, slips, mutants)
-
+        return dataclasses.replace(self, equations=kept, slips=slips, mutants=mutants)
 
     def with_mutants(self, most: int | None) -> Ledger:
         """The same with the first `most` mutants of each equation; None: with all."""
