@@ -20,11 +20,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded; the workers are the parallelism
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.extend(map(str, sorted(Path(__file__).parent.glob("[!_.]*/"))))  # what tests of one folder share
 
 import evidence
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+import scratchgen as sg
 from scratchgen.backend import get
 from scratchgen.verify.ledger import Ledger, fits
 
@@ -46,6 +48,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 def backend(request):
     """A backend whose arrays the test uses; which one is active stays as it is."""
     return get(request.param)
+
+
+@pytest.fixture(params=["numpy", "strict"])
+def xp(request):
+    """The active backend: NumPy, and then the strict one."""
+    with sg.backend(request.param) as active:
+        yield active
 
 
 # --- equations and slips: which tests verify them, and what they saw -----------------------------------------

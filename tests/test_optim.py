@@ -19,12 +19,6 @@ seeds = st.integers(0, 2**32 - 1)
 rates = st.floats(1e-4, 0.5)
 
 
-@pytest.fixture(params=["numpy", "strict"])
-def xp(request):
-    with sg.backend(request.param) as active:
-        yield active
-
-
 def make(seed=0, dtype=np.float64):
     """Parameters of every rank, and the flat buffer they share."""
     noise = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def project(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("pictures", "__pycache__"))
     shutil.copy(ROOT / "setup.cfg", tmp_path)
     (tmp_path / "tests" / "mutants").mkdir(parents=True)
-    gaussian = (f"distributions/{name}.py" for name in ("conftest", "closed_forms", "test_distributions_gaussian"))
+    gaussian = (f"distributions/{name}.py" for name in ("closed_forms", "test_distributions_gaussian"))
     for file in ("conftest.py", "evidence.py", "mutants/run.py", *gaussian):
         target = tmp_path / "tests" / file
         target.parent.mkdir(exist_ok=True)
