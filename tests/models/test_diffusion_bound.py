@@ -325,8 +325,12 @@ def test_reverse_variances(beta):
     assert found.shape == (T + 1,)
     close(found[1:], tilde, 1e-12, 1e-13)  # the conditioning subtracts numbers up to 1
     assert np.all(found[1:] > 0)
-    with pytest.raises(ValueError, match="'gamma' is neither"):
-        bound.reverse_variance(schedule, "gamma")
+
+
+@pytest.mark.parametrize("choice", ["alpha", "beta_hat", "gamma"])
+def test_a_variance_of_another_name_is_refused(choice):
+    with pytest.raises(ValueError, match=f"'{choice}' is neither"):
+        bound.reverse_variance(schedule_of([0.1, 0.2]), choice)
 
 
 @pytest.mark.equation("diffusion.reverse_variance")

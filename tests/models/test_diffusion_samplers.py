@@ -194,16 +194,25 @@ def test_ddim_without_noise_moves_along_one_noise(beta, seed):
         close(ddim.step(schedule, at[s], eps, s, t, 0.0, None), at[t])
 
 
-@pytest.mark.parametrize("eta", [-0.1, 1.01, "sigma", float("nan")])
+@pytest.mark.parametrize("eta", [-0.1, 1.01, "sigma", "sigma_tilde", float("nan")])
 def test_an_eta_that_means_nothing_is_refused(eta):
     """Above 1 there would be no room for the direction in 1 − ᾱ_s."""
     with pytest.raises(ValueError, match="eta"):
         ddim.sigmas(schedule_of([0.1, 0.2]), 2, 1, eta)
 
 
-def test_noise_on_the_way_up_is_refused():
-    with pytest.raises(ValueError, match="from 1 to 2"):
-        ddim.sigmas(schedule_of([0.1, 0.2]), 1, 2, 0.5)
+@pytest.mark.equation("ddim.sigma_hat")
+def test_sigma_hat_may_be_spelt_out():
+    """As a file has it: equal to the constant, and not the same object."""
+    schedule, spelt = schedule_of([0.1, 0.2]), "".join(["sigma", "_hat"])
+    assert spelt is not diffusion.ddim.SIGMA_HAT
+    agree(ddim.sigmas(schedule, 2, 1, spelt), ddim.sigmas(schedule, 2, 1, diffusion.ddim.SIGMA_HAT))
+
+
+@pytest.mark.parametrize("s", [1, 2])
+def test_noise_on_a_step_that_does_not_lead_back_is_refused(s):
+    with pytest.raises(ValueError, match=f"from 1 to {s}"):
+        ddim.sigmas(schedule_of([0.1, 0.2]), 1, s, 0.5)
 
 
 @pytest.mark.equation("ddim.step")
