@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchgen import tracing
 from scratchgen.autograd.tensor import Node, Spec, Tensor, value_of
 from scratchgen.backend import Backend, _by_type, active, backend_of, float32, float64
 
@@ -30,11 +31,13 @@ class Plan(NamedTuple):
 class Primitive:
     """An operation with its gradient.  See `primitive`."""
 
-    def __init__(self, forward: Callable[..., Any], rules: Sequence[Any], casts: bool = False) -> None:
-        parameters = list(inspect.signature(forward).parameters.values())[1:]
+    def __init__(
+        self, forward: Callable[..., Any], rules: Sequence[Any], casts: bool = False, whole: bool = False
+    ) -> None:
+        parameters = [p for p in inspect.signature(forward).parameters.values() if p.name != "out"][1:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
-        self.forward = forward
+        self.forward = tracing.whole(forward) if whole else forward
         self.rules = tuple(rules)
         self.casts = casts
         self.__name__ = forward.__name__
@@ -53,6 +56,8 @@ class Primitive:
         return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        if tracing.recorder is not None:
+            args = tracing.recorder.lift(args)
         kinds = tuple(map(type, args))
         plan = self._plans.get(kinds) or self._plan(kinds, args)
         raw, parents, xp = list(args), [], plan.owner
@@ -125,7 +130,9 @@ def _for_argument(i: int, rule: Any) -> Callable[..., Any]:
     return lambda g, y, *xs, **options: rule(i, g, y, xs, **options)
 
 
-def primitive(*rules: Callable[..., Any] | None, casts: bool = False) -> Callable[[Callable[..., Any]], Primitive]:
+def primitive(
+    *rules: Callable[..., Any] | None, casts: bool = False, whole: bool = False
+) -> Callable[[Callable[..., Any]], Primitive]:
     """Make an operation of a forward function on raw arrays and one gradient rule per array argument.
 
         @primitive(lambda g, y, _x: g * y)
@@ -139,9 +146,10 @@ def primitive(*rules: Callable[..., Any] | None, casts: bool = False) -> Callabl
     shape and dtype are kept.  A rule of None: no gradient reaches that argument.
     A forward of (xp, *arrays) takes any number of arrays and one rule(i, g, y, arrays, settings).
     With `casts` it may give float64 of float32 operands; otherwise that raises TypeError.
+    With `whole` it takes `out` as well, an array to write the result to, and a recorder hears one call.
     Un-broadcasting is not the rules' business: `gradients` does it for all.
     """
-    return lambda forward: Primitive(forward, rules, casts)
+    return lambda forward: Primitive(forward, rules, casts, whole)
 
 
 @primitive(lambda g, _y, _x, shape: sum_to(g, _x.shape))

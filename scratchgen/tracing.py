@@ -1,0 +1,40 @@
+"""Where somebody may listen to what a step computes.  `replay` does; by default nobody does.
+
+    recorder      who listens, or None.  Operations show it their arguments first (`lift`)
+    effect        marks what must be done anew in every step: drawing noise, an optimiser's step
+    whole         marks a forward function that is heard as one call, not as the calls that it makes
+
+A whole function takes `out`, an array of the result's shape and type that it fills instead of making one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+recorder: Any = None
+
+
+def effect(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method with consequences beyond its result."""
+
+    @wraps(method)
+    def call(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        if recorder is None:
+            return method(owner, *args, **kwargs)
+        return recorder.effect(method, owner, args, kwargs)
+
+    return call
+
+
+def whole(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward function (xp, *arrays, out=None, **settings) that is recorded as one call."""
+
+    @wraps(forward)
+    def call(xp: Any, *arrays: Any, **settings: Any) -> Any:
+        if recorder is None:
+            return forward(xp, *arrays, **settings)
+        return recorder.whole(forward, xp, arrays, settings)
+
+    return call
