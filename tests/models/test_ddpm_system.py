@@ -15,6 +15,7 @@ from reference import samplers as R
 from scratchgen import nn, ops, optim
 from scratchgen.autograd import Tensor
 from scratchgen.backend import active
+from scratchgen.data import digits
 from scratchgen.models.diffusion import DDPM, DDPMConfig, bound, ddim, process
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
@@ -438,6 +439,18 @@ def test_a_system_has_one_player_by_default():
 def test_a_wrong_setting_is_told(settings, says):
     with pytest.raises(ValueError, match=says):
         DDPM(DDPMConfig(**{**TINY, **settings}), rng=Generator(0))
+
+
+@pytest.mark.parametrize("T", [0, -1])
+def test_a_chain_without_steps_is_refused(T):
+    with pytest.raises(ValueError, match=f"T must be at least 1, not {T}"):
+        DDPMConfig(T=T)
+
+
+def test_the_default_configuration_is_that_of_the_digits():
+    config, dataset = DDPMConfig(), digits()
+    assert config.shape == dataset.shape
+    assert config.levels == dataset.levels
 
 
 def test_the_default_configuration_is_consistent():
