@@ -83,14 +83,21 @@ class Backend:
         strides = (b, h * stride, w * stride, h, w, c)
         return self.lib.stride_tricks.as_strided(x, shape, strides)
 
-    def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
+    def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array, out: Array | None = None) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
-        out = self.zeros(shape, values.dtype)
+        if out is None:
+            out = self.zeros(shape, values.dtype)
+        else:
+            out.fill(0)
         if is_basic(index):
             out[index] = values
         else:
             self.add.at(out, index, values)
         return out
+
+
+LARGE_CHOICE = 4096
+"""Numbers from which NumPy's `where` is slower than arithmetic."""
 
 
 class NumpyBackend(Backend):
@@ -104,6 +111,23 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return np.asarray(array)
 
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        """np.where.  Its branches cost most where they cannot be foreseen, so large arrays go without: on the bits of
+        the numbers, b ^ ((a ^ b)·condition) is a or b."""
+        kinds = {x.dtype for x in (a, b) if hasattr(x, "dtype")}
+        large = getattr(condition, "size", 0) >= LARGE_CHOICE and condition.dtype == bool
+        if not large or len(kinds) != 1 or not kinds <= {float32, float64}:
+            return np.where(condition, a, b)
+        a, b = (x if hasattr(x, "dtype") else np.asarray(x, *kinds) for x in (a, b))
+        kind = np.int32 if a.dtype == float32 else np.int64
+        bits = a.view(kind) ^ b.view(kind)
+        if bits.shape != condition.shape:
+            bits = bits * condition
+        else:
+            bits *= condition
+        bits ^= b.view(kind)
+        return bits.view(a.dtype)
+
     def saved(self, array: np.ndarray) -> np.ndarray:
         memory: Any = array
         while isinstance(memory, np.ndarray) and not memory.flags.writeable:
@@ -111,7 +135,7 @@ class NumpyBackend(Backend):
         return array if memory is None or isinstance(memory, np.generic) else array.copy()
 
     def read_only(self, array: np.ndarray) -> np.ndarray:
-        view = np.asarray(array).view()
+        view = array.view() if not isinstance(array, np.generic) else np.asarray(array).view()
         view.flags.writeable = False
         return view
 

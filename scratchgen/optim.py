@@ -6,13 +6,14 @@ An optimiser's step, an average or a norm is then a handful of passes over one a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from scratchgen.autograd.tensor import Tensor
 from scratchgen.backend import backend_of
+from scratchgen.tracing import effect
 
 
 class Flat:
@@ -47,12 +48,10 @@ class Flat:
 
     def gather(self, gradients: Sequence[Any]) -> Any:
         """One gradient per parameter, in order, as one new buffer.  Raises ValueError if one does not fit."""
-        buffer = self.xp.empty((self.size,), self.buffer.dtype)
-        for (name, view), g in zip(self.views(buffer).items(), gradients, strict=True):
-            if g.shape != view.shape or g.dtype != view.dtype:
-                raise ValueError(f"Flat: {name} is {view.shape} {view.dtype}, its gradient {g.shape} {g.dtype}")
-            view[...] = g
-        return buffer
+        for name, p, g in zip(self.names, self.parameters, gradients, strict=True):
+            if g.shape != p.shape or g.dtype != p.dtype:
+                raise ValueError(f"Flat: {name} is {p.shape} {p.dtype}, its gradient {g.shape} {g.dtype}")
+        return self.xp.concatenate([g.reshape(-1) for g in gradients])
 
     def write(self, values: Any) -> None:
         """Set all parameters from a buffer (or host array) of this layout."""
@@ -95,6 +94,20 @@ def _check_state(owner: Any, state: Mapping[str, np.ndarray], slots: Sequence[st
             )
 
 
+BLOCK = 1 << 14
+"""Numbers in a block: a step goes over the buffers in blocks that stay in the processor's cache."""
+
+
+def blocks(xp: Any, *buffers: Any) -> Iterator[tuple[Any, ...]]:
+    """Flat buffers of one length, block by block, with one block of scratch memory behind; on a GPU all at once."""
+    n = len(buffers[0])
+    size = max(n, 1) if xp.on_device else BLOCK
+    scratch = xp.empty((min(size, n),), buffers[0].dtype)
+    for i in range(0, n, size):
+        parts = [b[i : i + size] for b in buffers]
+        yield (*parts, scratch[: len(parts[0])])
+
+
 class SGD:
     """v ← μ·v + g,  θ ← θ − lr·v: gradient descent, with momentum μ (Polyak 1964)."""
 
@@ -105,12 +118,15 @@ class SGD:
         self.velocity = flat.xp.zeros_like(flat.buffer)
         self.steps = 0
 
+    @effect
     def step(self, gradient: Any, lr: float | None = None) -> None:
         """One step along a flat gradient."""
         self.steps += 1
-        self.velocity *= self.momentum
-        self.velocity += gradient
-        self.flat.buffer -= self.velocity * (self.lr if lr is None else lr)
+        xp, lr = self.flat.xp, self.lr if lr is None else lr
+        for theta, velocity, g, scratch in blocks(xp, self.flat.buffer, self.velocity, gradient):
+            velocity *= self.momentum
+            velocity += g
+            theta -= xp.multiply(velocity, lr, out=scratch)
         self.flat.touched()
 
     def state(self) -> dict[str, np.ndarray]:
@@ -146,17 +162,28 @@ class Adam(SGD):
         self.m, self.v = flat.xp.zeros_like(flat.buffer), flat.xp.zeros_like(flat.buffer)
         self.steps = 0
 
+    @effect
     def step(self, gradient: Any, lr: float | None = None) -> None:
         """One step along a flat gradient."""
         xp, lr = self.flat.xp, self.lr if lr is None else lr
         self.steps += 1
-        self.m += (gradient - self.m) * (1 - self.beta1)
-        self.v += (gradient * gradient - self.v) * (1 - self.beta2)
-        if self.weight_decay:
-            self.flat.buffer *= 1 - lr * self.weight_decay
-        root = xp.sqrt(self.v / (1 - self.beta2**self.steps))
-        root += self.tiny
-        self.flat.buffer -= self.m / root * (lr / (1 - self.beta1**self.steps))
+        of_m, of_v = lr / (1 - self.beta1**self.steps), 1 - self.beta2**self.steps
+        for theta, m, v, g, scratch in blocks(xp, self.flat.buffer, self.m, self.v, gradient):
+            xp.subtract(g, m, out=scratch)
+            scratch *= 1 - self.beta1
+            m += scratch
+            xp.multiply(g, g, out=scratch)
+            scratch -= v
+            scratch *= 1 - self.beta2
+            v += scratch
+            if self.weight_decay:
+                theta *= 1 - lr * self.weight_decay
+            xp.divide(v, of_v, out=scratch)
+            xp.sqrt(scratch, out=scratch)
+            scratch += self.tiny
+            xp.divide(m, scratch, out=scratch)
+            scratch *= of_m
+            theta -= scratch
         self.flat.touched()
 
 
@@ -171,10 +198,14 @@ class EMA:
         self.flat, self.decay, self.steps = flat, decay, 0
         self.buffer = flat.buffer.copy()
 
+    @effect
     def update(self) -> None:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        self.buffer += (self.flat.buffer - self.buffer) * (1 - decay)
+        for average, theta, scratch in blocks(self.flat.xp, self.buffer, self.flat.buffer):
+            self.flat.xp.subtract(theta, average, out=scratch)
+            scratch *= 1 - decay
+            average += scratch
 
     def arrays(self) -> dict[str, Any]:
         """The averages by parameter name: `module.frozen(ema.arrays())` is the averaged network."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.backend import active, float32, int64
+from scratchgen.tracing import effect
 
 MODES = ("host", "device")
 
@@ -44,29 +45,42 @@ class Generator:
             self._device = xp.random.default_rng(int(words[0]))
         return self._device
 
-    def _floats(self, draw: str, shape: Any, dtype: Any) -> Any:
-        return active().asarray(getattr(self._source(), draw)(shape, dtype=np.dtype(dtype).type))
+    def _floats(self, draw: str, shape: Any, dtype: Any, out: Any) -> Any:
+        function = getattr(self._source(), draw)
+        if out is None or (active().on_device and self.mode == "host"):
+            made = active().asarray(function(shape, dtype=np.dtype(dtype).type))
+            if out is None:
+                return made
+            out[...] = made
+            return out
+        return function(dtype=np.dtype(dtype).type, out=out)
 
-    def standard_normal(self, shape: Any = (), dtype: Any = float32) -> Any:
-        """z ~ N(0, 1), independent."""
-        return self._floats("standard_normal", shape, dtype)
+    @effect
+    def standard_normal(self, shape: Any = (), dtype: Any = float32, out: Any = None) -> Any:
+        """z ~ N(0, 1), independent; written to `out`, where it is given."""
+        return self._floats("standard_normal", shape, dtype, out)
 
-    def random(self, shape: Any = (), dtype: Any = float32) -> Any:
+    @effect
+    def random(self, shape: Any = (), dtype: Any = float32, out: Any = None) -> Any:
         """u ~ U[0, 1), independent."""
-        return self._floats("random", shape, dtype)
+        return self._floats("random", shape, dtype, out)
 
-    def exponential(self, shape: Any = (), dtype: Any = float32) -> Any:
+    @effect
+    def exponential(self, shape: Any = (), dtype: Any = float32, out: Any = None) -> Any:
         """e ~ Exp(1), independent."""
-        return self._floats("standard_exponential", shape, dtype)
+        return self._floats("standard_exponential", shape, dtype, out)
 
+    @effect
     def integers(self, low: int, high: int, shape: Any = ()) -> Any:
         """Integers in [low, high), equally likely."""
         return active().asarray(self._source().integers(low, high, shape, dtype=np.int64))
 
+    @effect
     def permutation(self, n: int) -> Any:
         """The integers 0 … n−1 in random order; drawn on the host in both modes."""
         return active().asarray(self._host.permutation(n), dtype=int64)
 
+    @effect
     def choice(self, n: int, shape: Any = (), replace: bool = True, p: Any = None) -> Any:
         """Integers out of 0 … n−1, with probabilities p where given; drawn on the host in both modes."""
         return active().asarray(self._host.choice(n, shape, replace=replace, p=p), dtype=int64)

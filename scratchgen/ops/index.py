@@ -43,9 +43,9 @@ def getitem(x, index):
     return _getitem(x, _own(x, index))
 
 
-@primitive(lambda g, _y, _x, index, shape: _getitem(g, index))
-def _scatter_add(xp, values, /, index, shape):
-    return xp.scatter_add(shape, index, values)
+@primitive(lambda g, _y, _x, index, shape: _getitem(g, index), whole=True)
+def _scatter_add(xp, values, /, index, shape, out=None):
+    return xp.scatter_add(shape, index, values, out)
 
 
 def scatter_add(values, index, shape: tuple[int, ...]):

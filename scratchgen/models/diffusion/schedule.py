@@ -16,6 +16,7 @@ from __future__ import annotations
 from math import pi
 from typing import Any, NamedTuple
 
+from scratchgen import ops
 from scratchgen.backend import active, backend_of, float64
 
 
@@ -56,7 +57,7 @@ class Schedule:
 
 def pick(row: Any, t: Any, like: Any) -> Any:
     """row[t], shaped (B, 1, …) to meet images `like` (B, …); a number where t is one integer for all."""
-    return row[t] if isinstance(t, int) else row[t].reshape((-1,) + (1,) * (like.ndim - 1))
+    return row[t] if isinstance(t, int) else ops.take(row, t).reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def linear(T: int, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
