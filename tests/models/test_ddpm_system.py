@@ -1,6 +1,7 @@
 """The DDPM as a system: Algorithm 1 with the noise replayed, samplers from a seed, the bound, and training."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -451,6 +452,8 @@ def test_the_default_configuration_is_that_of_the_digits():
     config, dataset = DDPMConfig(), digits()
     assert config.shape == dataset.shape
     assert config.levels == dataset.levels
+    with pytest.raises(FrozenInstanceError):
+        config.T = 3
 
 
 def test_the_default_configuration_is_consistent():
