@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +16,17 @@ from scratchgen.autograd.tensor import Node, Spec, Tensor, value_of
 from scratchgen.backend import Backend, _by_type, active, backend_of, float32, float64
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What a call of a primitive with arguments of certain types comes down to, worked out once."""
 
     primitive: Primitive
     arity: int
-    tracked: tuple[int, ...]  # the arguments that are tensors
-    rules: tuple[Callable[..., Any] | None, ...]  # and their gradient rules
-    owner: Backend | None  # of the plain arrays, if there are any
+    rules: tuple[Callable[..., Any] | None, ...]  # of the arguments that are tensors
+    tracked: tuple[int, ...]  # which those are
+    owner: Backend | None  # of all arrays; None where there are only numbers
     nodes: tuple[int, ...]  # tensors whose values no rule reads: their nodes are kept in their place
-    specs: tuple[int, ...]  # plain arrays whose values no rule reads
-    copies: tuple[int, ...]  # plain arrays that some rule reads: their owner may write to them
+    plain: tuple[tuple[int, bool], ...]  # plain arrays, and whether some rule reads their values
     keeps_output: bool
 
 
@@ -44,7 +46,7 @@ class Primitive:
         self.__doc__ = forward.__doc__
         self.__module__ = forward.__module__
         self.__signature__ = inspect.Signature(parameters)
-        self._plans: dict[tuple[type, ...], Plan] = {}
+        self._plans = _tree()  # by the arguments' types, a tensor's followed by its array's; the plan is at None
         if len(self.rules) != (1 if self.variadic else self.arity):
             raise TypeError(f"{self.__name__}: {self.arity} arguments but {len(self.rules)} gradient rules")
 
@@ -58,42 +60,41 @@ class Primitive:
     def __call__(self, *args: Any, **options: Any) -> Any:
         if tracing.recorder is not None:
             args = tracing.recorder.lift(args)
-        kinds = tuple(map(type, args))
-        plan = self._plans.get(kinds) or self._plan(kinds, args)
-        raw, parents, xp = list(args), [], plan.owner
-        for i in plan.tracked:
-            x = args[i]
-            value = raw[i] = x.value
-            parents.append(x.node)
-            owner = _by_type[type(value)]
-            if owner is not xp:
-                if xp is not None:
-                    backend_of(*map(value_of, args[: plan.arity]), operation=self.__name__)  # raises
-                xp = owner
-        if xp is None:  # nothing but numbers
+        raw, parents, branch = [], [], self._plans
+        for x in args:
+            branch = branch[type(x)]
+            if type(x) is Tensor:
+                parents.append(x.node)
+                x = x.value
+                branch = branch[type(x)]
+            raw.append(x)
+        plan = branch.get(None) or self._plan(args, branch)
+        xp = plan.owner
+        if xp is None:
             xp = active()
             raw[: plan.arity] = [xp.asarray(a, float32) for a in args[: plan.arity]]
-        value = self.forward(xp, *raw, **options)
+        value = self.forward(xp, *raw, **options) if options else self.forward(xp, *raw)
         if value.dtype is float64 and not self.casts:
             self._check_precision(raw[: plan.arity])
         if not parents:
             return value
         for i in plan.nodes:
             raw[i] = args[i].node
-        for i in plan.specs:
-            raw[i] = Spec(raw[i])
-        for i in plan.copies:
-            raw[i] = xp.saved(raw[i])
-        return Tensor(value, Node(value, plan, parents, raw, value if plan.keeps_output else None, options))
+        for i, read in plan.plain:
+            raw[i] = xp.saved(raw[i]) if read else Spec(raw[i])  # its owner may write to it
+        return Tensor(value, Node(value, plan, parents, raw, value if plan.keeps_output else None, options or None))
 
-    def _plan(self, kinds: tuple[type, ...], args: tuple[Any, ...]) -> Plan:
-        arity = len(kinds) if self.variadic else self.arity
-        if len(kinds) < arity:
-            raise TypeError(f"{self.__name__}: takes {arity} array arguments, got {len(kinds)}")
-        tracked = tuple(i for i in range(arity) if kinds[i] is Tensor)
-        numbers = [i for i in range(arity) if _by_type.get(kinds[i], kinds) is None]
+    def _plan(self, args: tuple[Any, ...], branch: dict[Any, Any]) -> Plan:
+        arity = len(args) if self.variadic else self.arity
+        if len(args) < arity:
+            raise TypeError(f"{self.__name__}: takes {arity} array arguments, got {len(args)}")
+        if any(type(x) is Tensor for x in args[arity:]):
+            raise TypeError(f"{self.__name__}: a tensor given for a setting would lose its gradient")
+        tracked = tuple(i for i in range(arity) if type(args[i]) is Tensor)
+        numbers = [i for i in range(arity) if _by_type.get(type(args[i]), args) is None]
         plain = [i for i in range(arity) if i not in tracked and i not in numbers]
-        owner = backend_of(*[args[i] for i in plain], operation=self.__name__) if plain else None
+        arrays = [value_of(x) for i, x in enumerate(args[:arity]) if i not in numbers]
+        owner = backend_of(*arrays, operation=self.__name__) if arrays else None
         if self.variadic:
             rules: Any = [_for_argument(i, self.rules[0]) for i in tracked]
             read = [False] * (arity + 1)
@@ -101,15 +102,14 @@ class Primitive:
             rules = [self.rules[i] for i in tracked]
             names = [list(inspect.signature(r).parameters)[1 : arity + 2] for r in rules if r is not None]
             read = [any(not n[j].startswith("_") for n in names) for j in range(arity + 1)]
-        plan = self._plans[kinds] = Plan(
+        branch[None] = plan = Plan(
             self,
             arity,
-            tracked,
             tuple(rules),
+            tracked,
             owner,
             nodes=tuple(i for i in tracked if not read[i + 1]),
-            specs=tuple(i for i in plain if not read[i + 1]),
-            copies=tuple(i for i in plain if read[i + 1]),
+            plain=tuple((i, read[i + 1]) for i in plain),
             keeps_output=read[0],
         )
         return plan
@@ -123,6 +123,10 @@ class Primitive:
         if not floating or any(t not in (float64, np.complex128) for t in floating):
             given = " and ".join(sorted({str(t) for t in types})) or "no type"
             raise TypeError(f"{self.__name__}: operands of {given} would give float64; convert one with ops.astype")
+
+
+def _tree() -> defaultdict[Any, Any]:
+    return defaultdict(_tree)
 
 
 def _for_argument(i: int, rule: Any) -> Callable[..., Any]:

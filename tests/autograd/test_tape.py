@@ -181,6 +181,13 @@ def test_only_what_gradients_need_is_kept():
     assert not freed(lambda x: ops.log(x))
 
 
+def test_a_tensor_cannot_be_a_setting():
+    t, n = sg.tensor(X), sg.tensor(2.0)
+    for call in (lambda: ops.pad(t, 1, "constant", n), lambda: ops.sum(t, n), lambda: ops.sum(X, n)):
+        with pytest.raises(TypeError, match="given for a setting would lose its gradient"):
+            call()
+
+
 # --- mutation -----------------------------------------------------------------------------------------------
 
 MUTATED = {
