@@ -206,25 +206,40 @@ def test_extreme_variances(log_scale):
     assert np.isfinite(gaussian_full.kl(x, cov, mu, np.eye(3))).all()
 
 
+@pytest.mark.equation("gaussian_full.log_prob", "gaussian_full.entropy")
+def test_many_coordinates():
+    """300 independent normals, one after the other."""
+    x, mu, sigma = uniform(3, (2, 300), (-3, 3), (-3, 3), (0.5, 2))
+    cov = np.diag(sigma[0] ** 2)
+    # 300 terms of order 1, each rounded a few times
+    agree(gaussian_full.log_prob(x, mu, cov), oracle.normal_log_prob(x, mu, sigma[0]).sum(axis=1), rtol=1e-13)
+    agree(gaussian_full.entropy(cov), stats.norm(0, sigma[0]).entropy().sum(), rtol=1e-13)
+
+
 def test_misfits_are_refused():
     a, cov = np.zeros((4, 3)), np.eye(3)
     with pytest.raises(ValueError, match=r"mu \(3,\) does not fit x \(4, 3\)"):
         gaussian_full.log_prob(a, np.zeros(3), cov)
     with pytest.raises(ValueError, match=r"x \(3,\) should be \(B, D\)"):
         gaussian_full.log_prob(np.zeros(3), np.zeros(3), cov)
-    with pytest.raises(ValueError, match=r"covariance of \(2, 2\) does not fit x \(4, 3\)"):
-        gaussian_full.log_prob(a, a, np.eye(2))
-    with pytest.raises(ValueError, match=r"covariance of \(3, 3, 3\) does not fit mu \(4, 3\)"):
-        gaussian_full.sample(None, a, np.stack([cov] * 3), eps=a)
-    with pytest.raises(ValueError, match=r"cov \(4, 3\) should be"):
-        gaussian_full.entropy(a)
+    with pytest.raises(ValueError, match=r"x \(4, 3, 3\) should be \(B, D\)"):
+        gaussian_full.log_prob(np.zeros((4, 3, 3)), a, cov)
+    for d in (2, 4):
+        with pytest.raises(ValueError, match=rf"covariance of \({d}, {d}\) does not fit x \(4, 3\)"):
+            gaussian_full.log_prob(a, a, np.eye(d))
+    for b in (3, 5):
+        with pytest.raises(ValueError, match=rf"covariance of \({b}, 3, 3\) does not fit mu \(4, 3\)"):
+            gaussian_full.sample(None, a, np.stack([cov] * b), eps=a)
+    for shape in ((4, 3), (3, 4), (2, 3, 4), (2, 4, 3), (2, 2, 3, 3)):
+        with pytest.raises(ValueError, match="cov .* should be"):
+            gaussian_full.entropy(np.zeros(shape))
     with pytest.raises(ValueError, match=r"eps \(1, 3\)"):
         gaussian_full.sample(None, a, cov, eps=a[:1])
     with pytest.raises(ValueError, match=r"mu_p \(1, 3\)"):
         gaussian_full.kl(a, cov, a[:1], cov)
     with pytest.raises(ValueError, match=r"values \(4, 1\)"):
         gaussian_full.condition(a, cov, [0, 1], a[:, :1])
-    for observed in ([], [0, 0], [0, 1, 2], [3], [-1]):
+    for observed in ([], [0, 0], [0, 1, 2], [3], [4], [-1]):
         with pytest.raises(ValueError, match="not 1 to 2 of the indices below 3"):
             gaussian_full.condition(a, cov, observed, a)
     with pytest.raises(TypeError, match="cov is float32 but x is float64"):

@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 import pytest
-from closed_forms import POSITIVE, check_everywhere, check_gradients, seeds, seldom
+from closed_forms import POSITIVE, check_everywhere, check_gradients, seeds, seldom, uniform
 from evidence import agree, apart, at_most, host, lifted, up
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 from scipy.spatial.distance import jensenshannon
 
 import scratchgen as sg
@@ -207,6 +207,19 @@ def test_over_data_it_is_minus_the_mean_log_likelihood(seed, n):
     agree(divergence.cross_entropy(np.zeros(n), log_q, 1 / n), -log_q.mean(), rtol=1e-13)
 
 
+@pytest.mark.equation("divergence.kl", "divergence.cross_entropy")
+@given(seeds)
+def test_weights_may_be_negative(seed):
+    """As Newton and Cotes have them for nine points: the sum of what they add, less that of what they take away."""
+    weights = integrate.newton_cotes(8)[0]
+    log_p, log_q = uniform(seed, (2, 9), (-3, 0), (-3, 0))
+    added, taken = np.maximum(weights, 0), np.maximum(-weights, 0)
+    at_most(POSITIVE, taken.max())
+    for f in (divergence.kl, divergence.cross_entropy):
+        # nine terms, each at most 10
+        agree(f(log_p, log_q, weights), f(log_p, log_q, added) - f(log_p, log_q, taken), atol=1e-13)
+
+
 # --- matched moments --------------------------------------------------------------------------------------------
 
 
@@ -308,8 +321,9 @@ def test_misfits_are_refused():
         divergence.kl(log_p, np.zeros(3), w)
     with pytest.raises(ValueError, match=r"divergence.cross_entropy: weights \(2,\) do not fit log_p \(2, 3\)"):
         divergence.cross_entropy(log_p, log_p, np.ones(2))
-    with pytest.raises(ValueError, match=r"points \(3,\) do not fit log_p \(2, 3\)"):
-        divergence.moment_match(w, log_p)
+    for shape in ((3,), (3, 2, 2), (1, 2), (4, 2)):
+        with pytest.raises(ValueError, match="points .* do not fit log_p"):
+            divergence.moment_match(np.zeros(shape), log_p)
     with pytest.raises(ValueError, match="no axes"):
         divergence.js(np.zeros(()), np.zeros(()))
     with pytest.raises(TypeError, match="weights is float32 but log_p is float64"):
