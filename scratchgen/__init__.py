@@ -18,12 +18,13 @@ from scratchgen.autograd import (
     vjp,
 )
 from scratchgen.backend import BackendError, backend, float32, float64, use
+from scratchgen.replay import ReplayError, replay
 from scratchgen.version import VERSION
 
 __version__ = VERSION
 
 __all__ = [
-    "BackendError", "GradientError", "Tensor", "backend", "check_grads", "float32", "float64", "from_dlpack",
-    "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "random", "stop_gradient",
-    "tensor", "use", "value_and_grad", "vjp",
+    "BackendError", "GradientError", "ReplayError", "Tensor", "backend", "check_grads", "float32", "float64",
+    "from_dlpack", "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "random", "replay",
+    "stop_gradient", "tensor", "use", "value_and_grad", "vjp",
 ]  # fmt: skip

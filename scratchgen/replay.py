@@ -1,0 +1,117 @@
+"""Record a step once, run it again fast.
+
+    step = sg.replay(step)          step(x, rng): loss, gradients, optimiser, whatever it is made of
+    loss = step(x, rng)             the first two calls are written down, the later ones replayed
+
+What is replayed is the list of array calls that the step came down to (`recording`), in memory planned once and in
+blocks that fit the cache (`planning`): the same numbers, bit by bit, without the tape.  So a step must be the same
+list of calls every time.  What would break that is found out:
+
+    a number is read out of an array, to be printed or to decide        ReplayError, with the operation and the line
+    a number, or the list of calls, differs between the two recordings   ReplayError, with the operation
+    an argument has another shape or type, or is another number          recorded anew, and kept beside the others
+
+What cannot be found out: Python that does something else only later (`if step == 1000:`).  Parameters, optimisers and
+other arrays are used by reference, so they may change between calls; noise must come from a `Generator`, which draws
+anew each time.  On a backend other than numpy the step runs as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from scratchgen.backend import active
+from scratchgen.planning import Plan
+from scratchgen.random import Generator
+from scratchgen.recording import Recorder, ReplayError, Slot, leaves, mapped
+
+KEPT = 16  # recordings of one step, for arguments of different shapes
+RECORDING = RLock()  # one step is written down at a time
+
+
+class replay:
+    """A step that is recorded, then replayed.  step: arrays, numbers and generators ↦ arrays, in any nest.
+
+    copy: results are the caller's own; without, they are the replay's, to be used before the next call.
+    Several threads may call it at once: each has memory of its own.
+    Raises ReplayError for a step that cannot be replayed.
+    """
+
+    def __init__(self, step: Callable[..., Any], copy: bool = True) -> None:
+        update_wrapper(self, step)
+        self.step, self.copy = step, copy
+        self.before: dict[Any, Recorder] = {}  # the first recording, by the arguments' kinds
+        self.ready: dict[Any, tuple[Recorder, Any]] = {}  # the second, with the slots of its results
+        self.plans: dict[Any, list[Plan]] = {}  # those that nobody is running
+
+    def __call__(self, *arguments: Any) -> Any:
+        if active().name != "numpy":
+            return self.step(*arguments)
+        given = leaves(arguments)
+        kinds = tuple(map(kind, given))
+        if kinds not in self.ready:
+            with RECORDING:
+                if kinds not in self.ready:
+                    return self._record(kinds, arguments)
+        recorder, results = self.ready[kinds]
+        try:
+            plan = self.plans[kinds].pop()
+        except IndexError:
+            plan = Plan(recorder, [x for x in leaves(results) if type(x) is Slot])
+        for place, array in zip(plan.inputs, (x for x in given if isinstance(x, np.ndarray)), strict=True):
+            np.copyto(place, array)
+        plan.given[:] = given
+        plan.run()
+        found = mapped(results, lambda x: plan.array(x) if type(x) is Slot else x)
+        found = mapped(found, lambda x: x.copy() if isinstance(x, np.ndarray) else x) if self.copy else found
+        self.plans[kinds].append(plan)
+        return found
+
+    def _record(self, kinds: Any, arguments: tuple[Any, ...]) -> Any:
+        if len(self.before) >= KEPT and kinds not in self.before:
+            raise ReplayError(f"replay: {KEPT} different shapes or numbers among the arguments of "
+                              f"{getattr(self.step, '__name__', 'a step')}: pass a number that changes as an array")
+        recorder = Recorder(arguments)
+        slots, values = recorder.run(self.step)
+        if kinds in self.before:
+            compare(self.before[kinds], recorder)
+            self.plans[kinds] = []
+            self.ready[kinds] = recorder, slots
+        self.before[kinds] = recorder
+        return values
+
+
+def kind(x: Any) -> Any:
+    """What a recording depends on in an argument."""
+    if isinstance(x, np.ndarray):
+        return x.shape, x.dtype
+    return type(x) if isinstance(x, Generator) else (type(x), x)
+
+
+def compare(one: Recorder, two: Recorder) -> None:
+    """Raises ReplayError unless both wrote down the same calls with the same constants."""
+    for a, b in zip([*one.calls, None], [*two.calls, None], strict=False):
+        if a is None or b is None or (a.how, a.function) != (b.how, b.function):
+            names = [call.name if call else "its end" for call in (a, b)]
+            if a is b is None:
+                return
+            raise ReplayError(f"replay: the step is not the same twice: {names[0]} at first, then {names[1]}")
+        pairs = zip(leaves((a.args, a.options, a.out)), leaves((b.args, b.options, b.out)), strict=True)
+        if not all(same(x, y) for x, y in pairs):
+            raise ReplayError(f"replay: a number or an array that {b.name} uses is another one in the next step; "
+                              "pass it as an argument, or make it of the step's own arrays")
+
+
+def same(x: Any, y: Any) -> bool:
+    """Whether a constant, or an array's place, is the same in two recordings."""
+    if type(x) is not Slot or type(y) is not Slot:
+        return x is y or (type(x) is type(y) and bool(x == y or (x != x and y != y)))
+    if x.array is None or y.array is None or (x.address, x.key) == (y.address, y.key):
+        return x.key == y.key
+    constant = not (x.root.written or y.root.written)  # made anew in each step, of the same numbers
+    return constant and x.dtype == y.dtype and np.array_equal(x.array, y.array, equal_nan=x.dtype.kind == "f")
