@@ -2,15 +2,20 @@
 # make test   the whole test suite
 # make verify every equation against its oracle, the misprints proven, wrong formulas killed; a page in runs/verify
 # make mutants  only the wrong formulas, one by one
-# All make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
+# make bench  side by side with PyTorch, JAX and autograd, in an environment of its own, .venv-bench; results in
+#             runs/bench.  ONLY="vae_mlp gpt_char" chooses workloads, STEPS=200 how many steps
+# All others make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 READY := $(VENV)/.installed
+BENCH := .venv-bench
+# PyTorch's CPU build; without the index pip takes the one for CUDA, several gigabytes
+TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-long verify mutants lint clean
+.PHONY: demo test test-long verify mutants bench lint clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,10 +39,20 @@ verify: $(READY)
 mutants: $(READY)
 	$(BIN)/python tests/mutants/run.py --jobs $(JOBS)
 
+$(BENCH)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(STEPS),--steps $(STEPS)) \
+	  --json runs/bench/bench.json --picture runs/bench/bench.png
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,30 +2,86 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import click
+from rich.console import Console
 
-from benchmarks import measure as m
-from benchmarks import workloads
+from benchmarks import report, workloads
 from benchmarks.contenders import CONTENDERS
+from benchmarks.measure import Plan, Row, environment, measure
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+QUICK = {"steps": 6, "rounds": 3, "seconds": 0.02, "warm": 0.02}
 
 
-@click.command()
-@click.argument("names", nargs=-1, type=click.Choice(workloads.NAMES))
-@click.option("--contenders", default=",".join(CONTENDERS))
-@click.option("--steps", default=60)
-def main(names, contenders, steps):
-    plan = m.Plan(steps=steps)
-    for name in names or workloads.NAMES:
-        row = m.measure(name, contenders.split(","), plan, lambda t: None)
-        ref = "replayed" if "replayed" in row.rounds else "ours"
-        print(row.title, f"  (load {row.load[0]:.1f} -> {row.load[1]:.1f}, judge {row.judge})")
-        for c in row.rounds:
-            t, r = m.times(row, c), m.ratio(row, c, ref)
-            print(f"   {c:14s} {1e3 * t.median:9.3f} ms [{1e3 * t.low:.3f}, {1e3 * t.high:.3f}]"
-                  f"   x{r.median:.2f} [{r.low:.2f}, {r.high:.2f}]  agree {row.agreement.get(c, 0):.2g}"
-                  f"  mem {row.memory[c]['above_imports']:.0f} of {row.memory[c]['peak']:.0f}", flush=True)
-        for c, why in row.problems.items():
-            print(f"   {c:14s} {why}", flush=True)
+def chosen(_: Any, __: Any, text: str) -> list[str]:
+    """The contenders in a list with commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in CONTENDERS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(CONTENDERS)}")
+    return names
 
 
-main()
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("names", metavar="[WORKLOAD]...", nargs=-1, type=click.Choice(workloads.NAMES))
+@click.option("--contenders", default=",".join(CONTENDERS), callback=chosen, show_default=True, metavar="A,B,…",
+              help="Who takes part.")
+@click.option("--steps", type=click.IntRange(min=1), default=Plan.steps, show_default=True,
+              help="Steps to time, at least, of each contender.")
+@click.option("--rounds", type=click.IntRange(min=1), default=Plan.rounds, show_default=True,
+              help="Turns that they are spread over.")
+@click.option("--threads", type=click.IntRange(min=1), default=Plan.threads, show_default=True,
+              help="Of each contender, each on a core of its own.")
+@click.option("--json", "json_file", type=FILE, help="Where the results go, with machine, versions and spread.")
+@click.option("--picture", type=FILE, help="Where the picture goes.")
+@click.option("--page", type=FILE, help="A page in Markdown with a place for the table.")
+@click.option("--again", type=FILE, help="Show what --json wrote, instead of measuring.")
+@click.option("--quick", is_flag=True, help="A few steps of each: does everything run and agree?")
+def main(
+    names: tuple[str, ...], contenders: list[str], steps: int, rounds: int, threads: int, json_file: Path | None,
+    picture: Path | None, page: Path | None, again: Path | None, quick: bool,
+) -> None:  # fmt: skip
+    """Time scratchgen beside PyTorch, JAX and autograd: the same networks, weights and data, taking turns.
+
+    \b
+    WORKLOADs   vae_mlp realnvp gpt_char ddpm_unet_28 ddpm_unet_8 conv_autoencoder wgan_gp_critic small_ops
+                ddim_sampling; all of them by default
+    """
+    if again is not None:
+        about, rows = report.load(again)
+    else:
+        plan = Plan(threads=threads, **QUICK) if quick else Plan(steps, rounds, threads=threads)
+        about, rows = report.facts(plan, environment()[1]), everything(names or workloads.NAMES, contenders, plan)
+    report.show(Console(), about, rows)
+    if json_file is not None:
+        report.save(json_file, about, rows)
+    if picture is not None:
+        from benchmarks.picture import draw
+
+        draw(picture, about, rows)
+    if page is not None:
+        report.insert(page, report.markdown(about, rows))
+
+
+def everything(names: tuple[str, ...], contenders: list[str], plan: Plan) -> list[Row]:
+    """The rows, one after the other; after Ctrl-C, those that are done."""
+    console, rows = Console(stderr=True), []
+    try:
+        for name in names:
+            with console.status(name) as status:
+                say = lambda text: status.update(f"{name}: {text}")  # noqa: B023, E731
+                rows.append(measure(name, contenders, plan, say))
+            console.print(f"{name}: done", highlight=False)
+    except KeyboardInterrupt:
+        console.print("interrupted: what follows is what was done before", highlight=False)
+        if not rows:
+            sys.exit(130)
+    return rows
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

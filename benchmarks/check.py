@@ -6,7 +6,7 @@ import numpy as np
 
 Answer = dict[str, np.ndarray]
 
-LOSS, GRADIENT = 2e-5, 5e-4
+LOSS, GRADIENT = 5e-6, 3e-5
 """The largest relative differences that float32 explains: of the loss, and of one parameter's gradient."""
 SMALL = 1e-2
 """A parameter whose gradient is smaller than this share of the whole is measured against that share."""

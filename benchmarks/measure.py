@@ -1,30 +1,32 @@
-"""The measurement: contenders take turns, so that what slows the machine slows all of them."""
+"""The measurement: contenders take turns, so that what slows the machine down slows all of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import check, workloads
-from benchmarks.contenders import CONTENDERS, missing
+from benchmarks.contenders import CONTENDERS
 from benchmarks.worker import Failed, Worker
-from benchmarks.workload import problem
+from benchmarks.workload import Problem, problem
 
-PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-        "GOTO_NUM_THREADS", "BLIS_NUM_THREADS")  # fmt: skip
-"""Variables that would choose slower kernels, or other numbers of threads, than a library does by itself."""
+LIFTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS",
+          "MKL_NUM_THREADS", "BLIS_NUM_THREADS")  # fmt: skip
+"""Variables that choose slower kernels, or other numbers of threads, than a library does by itself."""
 JUDGES = ("torch", "jax", "ours")
 """By whose answer the others are checked: the first of these that takes part."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """steps: to time, at least, per contender.  rounds: turns that they are spread over.  seconds: a turn's least
-    length.  warm: seconds at the beginning of a turn that do not count: threads wake, caches fill."""
+    """steps: to time, at least, of each contender.  rounds: turns that they are spread over.
+    seconds: a turn's least length.  warm: seconds before it that do not count: threads wake, caches fill.
+    threads: of each contender.
+    """
 
     steps: int = 60
     rounds: int = 10
@@ -32,91 +34,12 @@ class Plan:
     warm: float = 0.1
     threads: int = 2
 
-
-@dataclass
-class Row:
-    """One workload.  rounds: by contender, the seconds of every step of every turn.  memory: in MiB.
-    problems: by contender, why it has no times.  agreement: share of the tolerated difference from the judge."""
-
-    name: str
-    title: str
-    judge: str = ""
-    rounds: dict[str, list[list[float]]] = field(default_factory=dict)
-    memory: dict[str, dict[str, float]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    agreement: dict[str, float] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    load: tuple[float, float] = (0.0, 0.0)
+    @property
+    def steps_per_turn(self) -> int:
+        return -(-self.steps // self.rounds)
 
 
-def environment() -> tuple[dict[str, str], dict[str, str]]:
-    """The environment of the contenders, and what was taken out of it."""
-    lifted = {name: os.environ[name] for name in PINS if name in os.environ}
-    return {name: value for name, value in os.environ.items() if name not in lifted}, lifted
-
-
-def measure(name: str, contenders: Sequence[str], plan: Plan, say: Callable[[str], None]) -> Row:
-    """All contenders on one workload."""
-    workload = workloads.load(name)
-    row, given, workers = Row(name, workload.title), problem(workload), {}
-    before = os.getloadavg()[0]
-    variables, _ = environment()
-    answers: dict[str, check.Answer] = {}
-    try:
-        for contender in contenders:
-            if not CONTENDERS[contender].fits(workload):
-                continue
-            if (reason := missing(contender)) is not None:
-                row.problems[contender] = reason
-                continue
-            say(f"{contender} gets ready")
-            worker = Worker(name, contender, plan.threads, variables)
-            workers[contender] = worker
-            try:
-                worker.ask("begin", tuple(given))
-                answers[contender] = worker.ask("answer")
-                worker.ask("turn", 3, plan.warm, plan.seconds)
-            except Failed as failure:
-                row.problems[contender] = str(failure)
-        refuse(row, answers)
-        timed = [c for c in workers if c not in row.problems]
-        for i in range(plan.rounds):
-            say(f"round {i + 1} of {plan.rounds}")
-            for contender in timed[i % len(timed) :] + timed[: i % len(timed)]:
-                take_turn(row, contender, workers[contender], plan)
-        for contender in row.rounds:
-            row.memory[contender] = workers[contender].ask("memory")
-            row.facts[contender] = workers[contender].ask("facts")
-    finally:
-        for worker in workers.values():
-            worker.close()
-    row.load = before, os.getloadavg()[0]
-    return row
-
-
-def refuse(row: Row, answers: dict[str, check.Answer]) -> None:
-    """Say who disagrees with the judge."""
-    row.judge = next((judge for judge in JUDGES if judge in answers), "")
-    for contender, answer in answers.items():
-        if contender not in row.problems and contender != row.judge:
-            row.agreement[contender] = check.distance(answer, answers[row.judge])[1]
-            if (reason := check.disagreement(answer, answers[row.judge])) is not None:
-                row.problems[contender] = f"not timed, since it disagrees with {row.judge}: {reason}"
-
-
-def take_turn(row: Row, contender: str, worker: Worker, plan: Plan) -> None:
-    if contender in row.problems:
-        return
-    try:
-        times = worker.ask("turn", -(-plan.steps // plan.rounds), plan.seconds, plan.warm)
-        row.rounds.setdefault(contender, []).append(times)
-    except Failed as failure:
-        row.problems[contender] = str(failure)
-        row.rounds.pop(contender, None)
-
-
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """Median and quartiles."""
 
     low: float
@@ -125,15 +48,111 @@ class Spread:
 
 
 def spread(numbers: Any) -> Spread:
-    return Spread(*(float(q) for q in np.quantile(numbers, (0.25, 0.5, 0.75))))
+    return Spread(*np.quantile(numbers, (0.25, 0.5, 0.75)).tolist())
 
 
-def times(row: Row, contender: str) -> Spread:
-    """Seconds of a step, over all rounds."""
-    return spread(np.concatenate(row.rounds[contender]))
+@dataclass
+class Timing:
+    """seconds: of a step, over all steps.  steps: how many.  rounds: the median of each round.
+    memory: MiB, the peak and how far above that of the imports.  pools: the threads of its BLAS.
+    """
+
+    seconds: Spread
+    steps: int
+    rounds: list[float]
+    memory: dict[str, float]
+    pools: list[dict[str, Any]]
 
 
-def ratio(row: Row, contender: str, reference: str) -> Spread:
-    """The contender's time in units of the reference's, round by round: above 1 the reference is faster."""
-    pairs = zip(row.rounds[contender], row.rounds[reference], strict=True)
-    return spread([np.median(theirs) / np.median(own) for theirs, own in pairs])
+@dataclass
+class Row:
+    """One workload.  judge: by whose answer the others were checked.  agreement: the largest difference from it, as a
+    share of what is tolerated.  problems: why a contender has no times.  load: the machine's, before and after.
+    """
+
+    name: str
+    title: str
+    judge: str = ""
+    timings: dict[str, Timing] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    load: list[float] = field(default_factory=list)
+
+    @property
+    def reference(self) -> str:
+        """Whose time is the unit of the others'."""
+        return next((c for c in ("replayed", "ours", *self.timings) if c in self.timings), "")
+
+    def ratio(self, contender: str) -> Spread:
+        """The contender's time in units of the reference's, round by round: above 1 the reference is faster."""
+        theirs, own = self.timings[contender].rounds, self.timings[self.reference].rounds
+        return spread([a / b for a, b in zip(theirs, own, strict=True)])
+
+
+def environment() -> tuple[dict[str, str], dict[str, str]]:
+    """The environment of the contenders, and what was taken out of it."""
+    lifted = {name: os.environ[name] for name in LIFTED if name in os.environ}
+    return {name: value for name, value in os.environ.items() if name not in lifted}, lifted
+
+
+def measure(name: str, contenders: Sequence[str], plan: Plan, say: Callable[[str], None]) -> Row:
+    """All contenders on one workload.  say: is told what is going on."""
+    workload = workloads.load(name)
+    row, workers = Row(name, workload.title, load=[os.getloadavg()[0]]), {}
+    given = problem(workload)
+    try:
+        for contender in contenders:
+            entry = CONTENDERS[contender]
+            if not entry.fits(workload):
+                continue
+            if (reason := entry.missing()) is not None:
+                row.problems[contender] = reason
+                continue
+            workers[contender] = Worker(name, contender, plan.threads, environment()[0])
+        get_ready(row, workers, given, plan, say)
+        take_turns(row, workers, plan, say)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    row.load.append(os.getloadavg()[0])
+    return row
+
+
+def get_ready(row: Row, workers: dict[str, Worker], given: Problem, plan: Plan, say: Callable[[str], None]) -> None:
+    """Build, check, and run each contender until its compilers are done."""
+    answers: dict[str, check.Answer] = {}
+    for contender, worker in workers.items():
+        say(f"{CONTENDERS[contender].label} gets ready")
+        try:
+            worker.ask("begin", tuple(given))
+            answers[contender] = worker.ask("answer")
+            worker.ask("turn", 3, plan.warm, plan.warm)
+        except Failed as failure:
+            row.problems[contender] = str(failure)
+    row.judge = next((judge for judge in JUDGES if judge in answers), "")
+    for contender, answer in answers.items():
+        if contender != row.judge:
+            row.agreement[contender] = check.distance(answer, answers[row.judge])[1]
+            if (reason := check.disagreement(answer, answers[row.judge])) is not None:
+                row.problems[contender] = f"disagrees with {CONTENDERS[row.judge].label}, so it is not timed: {reason}"
+
+
+def take_turns(row: Row, workers: dict[str, Worker], plan: Plan, say: Callable[[str], None]) -> None:
+    """The rounds.  Each begins with another contender."""
+    rounds: dict[str, list[list[float]]] = {contender: [] for contender in workers if contender not in row.problems}
+    for i in range(plan.rounds):
+        say(f"round {i + 1} of {plan.rounds}")
+        order = list(rounds)
+        for contender in order[i % max(1, len(order)) :] + order[: i % max(1, len(order))]:
+            try:
+                rounds[contender].append(
+                    workers[contender].ask("turn", plan.steps_per_turn, plan.seconds, plan.warm)
+                )
+            except Failed as failure:
+                row.problems[contender] = str(failure)
+                del rounds[contender]
+    for contender, found in rounds.items():
+        steps = np.concatenate(found)
+        medians = [float(np.median(times)) for times in found]
+        worker = workers[contender]
+        row.timings[contender] = Timing(spread(steps), steps.size, medians, worker.ask("memory"), worker.ask("pools"))

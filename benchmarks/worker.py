@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+PATIENCE = 900.0  # seconds: compilers take their time
 
 
 class Failed(Exception):
@@ -32,26 +32,26 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
             cwd=Path(__file__).parents[1],
         )  # fmt: skip
-        self.last: list[bytes] = []  # of what it wrote to standard error
-        self.listener = threading.Thread(target=self._listen, daemon=True)
-        self.listener.start()
+        self.said = ""  # the last line that it wrote to standard error
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in self.process.stderr:  # type: ignore[union-attr]
-            self.last = [*self.last, line][-20:]
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said = line.decode(errors="replace").strip() or self.said
 
-    def ask(self, request: str, *arguments: Any, timeout: float = 900.0) -> Any:
+    def ask(self, request: str, *arguments: Any) -> Any:
         """The worker's answer.  Raises Failed if there is none, or none in time."""
-        timer = threading.Timer(timeout, self.process.kill)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        timer = threading.Timer(PATIENCE, self.process.kill)
         timer.start()
         try:
-            pickle.dump((request, arguments), self.process.stdin)  # type: ignore[arg-type]
-            self.process.stdin.flush()  # type: ignore[union-attr]
-            kind, value = pickle.load(self.process.stdout)  # type: ignore[arg-type]
+            pickle.dump((request, arguments), self.process.stdin)
+            self.process.stdin.flush()
+            kind, value = pickle.load(self.process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            late = not timer.is_alive()
-            said = self.last[-1].decode(errors="replace").strip() if self.last else "without a word"
-            raise Failed(f"no answer within {timeout:.0f} s" if late else f"the process ended: {said}") from error
+            in_time = timer.is_alive()
+            raise Failed(f"its process ended: {self.said}" if in_time else f"no answer in {PATIENCE:.0f} s") from error
         finally:
             timer.cancel()
         if kind == "failed":
@@ -59,72 +59,70 @@ class Worker:
         return value
 
     def close(self) -> None:
+        assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()  # type: ignore[union-attr]
+            self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
 
 class Server:
-    """The worker's end."""
+    """The worker's end: one method for each request."""
 
     def __init__(self, workload: str, contender: str, threads: int) -> None:
         self.workload, self.name, self.threads = workload, contender, threads
 
-    def begin(self, problem: Any) -> None:
+    def begin(self, problem: tuple[Any, ...]) -> None:
         """Import, note the memory, build."""
         from benchmarks import memory, workloads
         from benchmarks.contenders import CONTENDERS
         from benchmarks.workload import Problem
 
-        workload = workloads.load(self.workload)
-        make = CONTENDERS[self.name].make
-        idle(self.name)
+        workload, entry = workloads.load(self.workload), CONTENDERS[self.name]
+        kind = entry.load()
         self.before = memory.peak()
-        self.contender = make(workload, Problem(*problem), self.threads)
+        self.contender = kind(workload, Problem(*problem), self.threads, **entry.options)
 
-    def answer(self) -> dict[str, np.ndarray]:
+    def answer(self) -> dict[str, Any]:
         return self.contender.answer()
 
     def turn(self, steps: int, seconds: float, warm: float) -> list[float]:
         """How long steps took, one by one: at least so many, for at least so long, after some that do not count."""
-        until = time.perf_counter() + warm
-        self.contender.step()
-        while time.perf_counter() < until:
-            self.contender.step()
+        step, clock = self.contender.step, time.perf_counter
+        until = clock() + warm
+        step()
+        while clock() < until:
+            step()
         found: list[float] = []
-        began = now = time.perf_counter()
+        began = now = clock()
         while len(found) < steps or now - began < seconds:
-            self.contender.step()
-            before, now = now, time.perf_counter()
+            step()
+            before, now = now, clock()
             found.append(now - before)
         return found
 
     def memory(self) -> dict[str, float]:
-        """Peak in MiB, and how far it is above that after the imports."""
+        """The peak in MiB, and how far it is above that of the imports."""
         from benchmarks import memory
 
         peak = memory.peak()
         return {"peak": peak, "above_imports": peak - self.before}
 
-    def facts(self) -> dict[str, Any]:
-        """The BLAS libraries and thread pools that this process has loaded."""
+    def pools(self) -> list[dict[str, Any]]:
+        """The BLAS and OpenMP libraries that this process has loaded, and their threads."""
         from threadpoolctl import threadpool_info
 
         keep = ("internal_api", "version", "architecture", "num_threads", "threading_layer")
-        return {"pools": [{key: pool.get(key) for key in keep} for pool in threadpool_info()]}
-
-
-def idle(contender: str) -> None:
-    """Load the contender's library and let it do something, so that what it needs for itself is there."""
-    module = {"ours": "ours", "replayed": "ours", "jax": "jaxed", "autograd": "hips"}.get(contender, "pytorch")
-    __import__(f"benchmarks.contenders.{module}")
+        return [{key: pool[key] for key in keep if key in pool} for pool in threadpool_info()]
 
 
 def serve(workload: str, contender: str, threads: str) -> None:
+    """Answer requests until there are no more."""
+    if hasattr(os, "sched_setaffinity"):  # on so many cores every library chooses so many threads by itself
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     server = Server(workload, contender, int(threads))

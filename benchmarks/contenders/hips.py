@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from autograd import numpy as anp
 from autograd import value_and_grad
+from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import BETA1, BETA2, LR, TINY
 from benchmarks.workload import Problem, Workload
 
 
 class Autograd:
-    def __init__(self, workload: Workload, problem: Problem) -> None:
+    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
+        threadpool_limits(threads, user_api="blas")
         self.workload, self.problem = workload, problem
         loss = workload.arrays(anp)
         self.gradient = value_and_grad(lambda p, *arguments: anp.mean(loss(p, *arguments)))

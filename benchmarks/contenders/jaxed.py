@@ -13,7 +13,7 @@ from benchmarks.workload import Noise, Problem, Workload
 
 
 class Jax:
-    def __init__(self, workload: Workload, problem: Problem) -> None:
+    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
         self.workload = workload
         function = workload.arrays(jnp)
         self.batches = [tuple(map(jnp.asarray, batch)) for batch in problem.batches]

@@ -17,12 +17,12 @@ from scratchgen.train.machine import prepare, side_by_side
 
 
 class Eager:
-    """The trainer's step: shards side by side, one flat gradient, Adam."""
+    """The trainer's step: the loss and gradient of each shard, side by side; their mean; Adam."""
 
     def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
         self.shards = workload.shards if threads > 1 else 1
-        prepare()  # one BLAS thread for each shard …
-        threadpool_limits(threads if self.shards == 1 else 1, user_api="blas")  # … or all threads for the one
+        prepare()  # one BLAS thread for each of several shards …
+        threadpool_limits(threads if self.shards == 1 else 1, user_api="blas")  # … or all threads for the only one
         self.workload, self.problem = workload, problem
         self.net = workload.network(Generator(0))
         self.net.load_state_dict(problem.weights)
@@ -33,40 +33,84 @@ class Eager:
         self.batches = [split(batch, self.shards) for batch in problem.batches]
         self.steps = 0
 
-    def noise(self, rng: Generator) -> tuple[Any, ...]:
-        """What one shard draws."""
-        return tuple(noise.draw(self.workload.examples // self.shards, rng) for noise in self.workload.noise)
+    # --- what one shard does: functions of arrays and a generator -------------------------------------------
 
     def gradient(self, *arguments: Any) -> tuple[Any, Any]:
         """The mean loss and its flat gradient.  arguments: a batch and its noise."""
         loss = ops.mean(self.net.loss(*arguments))
         return loss.array, self.flat.gather(gradients(loss, self.parameters))
 
+    def draw(self, rng: Generator) -> tuple[Any, ...]:
+        n = self.workload.examples // self.shards
+        return tuple(noise.draw(n, rng) for noise in self.workload.noise)
+
     def shard(self, rng: Generator, *batch: Any) -> tuple[Any, Any]:
         """`gradient` with noise of its own."""
-        return self.gradient(*batch, *self.noise(rng))
+        return self.gradient(*batch, *self.draw(rng))
+
+    def whole(self, rng: Generator, *batch: Any) -> tuple[Any, Any]:
+        """The whole step, where there is one shard."""
+        loss, gradient = self.shard(rng, *batch)
+        if self.workload.kind == "training":
+            self.optimiser.step(gradient)
+        return loss, gradient
 
     def sample(self, rng: Generator) -> Any:
-        return self.net.sample(*self.noise(rng))
+        return self.net.sample(*self.draw(rng))
+
+    # --- what all do together -------------------------------------------------------------------------------
+
+    def part(self) -> Any:
+        """The function that each shard runs."""
+        if self.workload.kind == "sampling":
+            return self.sample
+        return self.whole if self.shards == 1 else self.shard
+
+    def run(self, tasks: list[tuple[Any, ...]]) -> list[Any]:
+        """The results of the shards, from the arguments of each."""
+        part = self.part()
+        return side_by_side(lambda task: part(*task), tasks)
 
     def step(self) -> None:
         shards = self.batches[self.steps % len(self.batches)]
         self.steps += 1
-        if self.workload.kind == "sampling":
-            side_by_side(self.sample, self.streams)
-            return
-        found = side_by_side(lambda task: self.shard(task[0], *task[1]), zip(self.streams, shards, strict=True))
-        if self.workload.kind == "training":
-            self.optimiser.step(mean([g for _, g in found]))
+        found = self.run([(rng, *shard) for rng, shard in zip(self.streams, shards, strict=True)])
+        if self.shards > 1 and self.workload.kind == "training":
+            self.optimiser.step(mean([gradient for _, gradient in found]))
 
     def answer(self) -> dict[str, np.ndarray]:
-        batch, noise = self.problem.batches[0], self.problem.noise
-        parts = split((*batch, *noise), self.shards)
+        parts = split((*self.problem.batches[0], *self.problem.noise), self.shards)
         if self.workload.kind == "sampling":
-            return {"images": np.concatenate(side_by_side(lambda part: self.net.sample(*part), parts))}
-        found = side_by_side(lambda part: self.gradient(*part), parts)
-        loss = np.mean([loss for loss, _ in found])
-        return {"loss": loss, **self.flat.views(mean([g for _, g in found]))}
+            return {"images": np.concatenate([self.asked(self.net.sample, part) for part in parts])}
+        found = [self.asked(self.gradient, part) for part in parts]
+        loss = np.mean([loss for loss, _ in found], dtype=np.float32)
+        return {"loss": loss, **self.flat.views(mean([gradient for _, gradient in found]))}
+
+    def asked(self, f: Any, arguments: tuple[Any, ...]) -> Any:
+        """f(*arguments), in the way of this contender."""
+        return f(*arguments)
+
+
+class Replayed(Eager):
+    """The same functions, recorded and replayed."""
+
+    RECORDINGS = 2
+
+    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
+        super().__init__(workload, problem, threads)
+        self.fast = [sg.replay(self.part()) for _ in self.streams]
+
+    def run(self, tasks: list[tuple[Any, ...]]) -> list[Any]:
+        pairs = list(zip(self.fast, tasks, strict=True))
+        if self.steps <= self.RECORDINGS:  # one after the other
+            return [fast(*task) for fast, task in pairs]
+        return side_by_side(lambda pair: pair[0](*pair[1]), pairs)
+
+    def asked(self, f: Any, arguments: tuple[Any, ...]) -> Any:
+        fast = sg.replay(f)
+        for _ in range(self.RECORDINGS):
+            fast(*arguments)
+        return fast(*arguments)
 
 
 def split(batch: tuple[Any, ...], shards: int) -> list[tuple[Any, ...]]:
@@ -84,11 +128,3 @@ def mean(gradients: list[Any]) -> Any:
     if len(gradients) > 1:
         total /= len(gradients)
     return total
-
-
-class Replayed(Eager):
-    """The same, each shard's forward and backward pass recorded once and replayed."""
-
-    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
-        super().__init__(workload, problem, threads)
-        self.gradient = sg.replay(self.gradient)  # type: ignore[attr-defined, method-assign]

@@ -28,7 +28,9 @@ class PyTorch:
         self.batches = [tuple(map(self.tensor, batch)) for batch in problem.batches]
         self.fixed = tuple(map(self.tensor, problem.noise))
         function = self.net.sample if workload.kind == "sampling" else self.loss
-        self.function = torch.compile(function) if compiled else function
+        if compiled and workload.kind == "sampling":
+            self.net.eps_theta.compile()  # the network, not the loop around it
+        self.function = torch.compile(function) if compiled and workload.kind != "sampling" else function
         self.optimiser = torch.optim.Adam(self.net.parameters(), LR, (BETA1, BETA2), TINY, fused=True)
         self.steps = 0
 

@@ -64,7 +64,7 @@ def arrays(xp: Any) -> Any:
         from autograd import grad
 
     def leaky_relu(x: Any) -> Any:
-        return xp.where(x > 0, x, SLOPE * x)
+        return x * xp.where(x > 0, xp.float32(1), xp.float32(SLOPE))  # autograd's `where` is float64 on the way back
 
     def critic(x: Any, p: Any) -> Any:
         h = leaky_relu(x @ p["layer1.w"] + p["layer1.b"])
