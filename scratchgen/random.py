@@ -104,6 +104,10 @@ class Generator:
             "host": self._host.bit_generator.state,
         }
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Draw on from where this generator was when it had that state."""
+        self.__dict__.update(vars(Generator.from_state(state)))
+
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Generator:
         """The generator that `state` was taken from, about to draw what that one would have drawn next."""

@@ -79,7 +79,9 @@ class Call(NamedTuple):
 
     @property
     def name(self) -> str:
-        return getattr(self.function, "__name__", str(self.function))
+        name = getattr(self.function, "__name__", str(self.function))
+        ufunc = getattr(self.function, "__self__", None)
+        return f"{ufunc.__name__}.{name}" if isinstance(ufunc, np.ufunc) else name
 
     @property
     def reads(self) -> list[Slot]:

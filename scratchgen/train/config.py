@@ -29,6 +29,7 @@ class TrainConfig:
     checkpoint_every, log_every    in steps.  A row of the log is the mean over the steps since the last
     seed             of the order of the minibatches and of the noise
     dtype            of the parameters and of floating-point data
+    replay           record a step's array calls and replay them: the same numbers, faster
 
     Raises ValueError, one line, for a value that makes no sense.
     """
@@ -50,6 +51,7 @@ class TrainConfig:
     log_every: int = 20
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
+    replay: bool = True
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "shards", "checkpoint_every", "log_every"):

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from scratchgen import ops, optim
-from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import active
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
+from scratchgen.recording import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate
 from scratchgen.train.machine import side_by_side
 from scratchgen.train.metrics_log import MetricsLog
@@ -83,6 +83,9 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
                 losses = journal.log(state)
             if stopping or state.step % config.checkpoint_every == 0 or state.step == config.steps:
                 journal.save(state)
+            for note in state.notes:
+                bar.say(note)
+            state.notes.clear()
             bar.update(state.step, state.describe)
             if stopping:
                 raise Interrupted(stop.code, state.step)
@@ -124,18 +127,16 @@ def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
 
 
 def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
-    """The loss's terms (B,) and ∂L/∂θ on the flat buffer: the mean over shards, each with noise of its own."""
+    """The loss's terms (B,) and ∂L/∂θ on the flat buffer: the mean over shards, each with noise of its own.
+
+    The shards' passes are recorded once and replayed, unless the configuration says no, or they cannot be.
+    """
     shards = state.config.shards
     streams = [state.rng] if shards == 1 else state.rng.spawn(shards)
-
-    def one(shard: tuple[Any, Any]) -> tuple[Any, Any]:
-        part, rng = shard
-        terms = player.loss(part, rng)
-        player.check_terms(terms, part)
-        gradient = player.flat.gather(gradients(ops.mean(terms.loss), player.tensors))
-        return type(terms)(*map(stop_gradient, terms)), gradient
-
-    found = side_by_side(one, zip(_split(batch, shards), streams, strict=True))
+    parts = list(zip(_split(batch, shards), streams, strict=True))
+    found = replayed(player, parts, state) if player.replays else None
+    if found is None:
+        found = side_by_side(lambda part: player.gradient(*part), parts)
     terms = [ops.concatenate(column) for column in zip(*(terms for terms, _ in found), strict=True)]
     gradient = found[0][1]
     for _, other in found[1:]:
@@ -143,6 +144,21 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
     if shards > 1:
         gradient /= shards
     return type(found[0][0])(*terms), gradient
+
+
+def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
+    """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
+    with the noise as it was."""
+    before = [None if replay.ready else rng.state() for replay, (_, rng) in zip(player.replays, parts, strict=True)]
+    try:
+        return side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
+    except ReplayError as error:
+        for (_, rng), was in zip(parts, before, strict=True):
+            if was is not None:
+                rng.restore(was)
+        state.notes.append(f"{error}; trained without replay, which gives the same numbers")
+        player.replays = []
+        return None
 
 
 def _split(batch: Any, shards: int) -> list[Any]:

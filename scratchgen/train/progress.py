@@ -72,6 +72,10 @@ class Bar:
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
             self._drawn, self._drawn_step = now, step
 
+    def say(self, text: str) -> None:
+        """A line between the pictures."""
+        self.console.print(f"{self.name}: {text}", highlight=False, soft_wrap=True, markup=False)
+
     def advance(self, n: int, text: str) -> None:
         """n more are done, of what `text` names; several threads may say so."""
         with self._lock:

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen import optim
-from scratchgen.autograd import stop_gradient
+from scratchgen import ops, optim
+from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import backend_of
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
+from scratchgen.replay import replay
 from scratchgen.train import checkpoint
 from scratchgen.train.checkpoint import CheckpointError
 from scratchgen.train.config import TrainConfig, as_json
 
-MAY_CHANGE = ("steps", "checkpoint_every")  # between a run and its continuation
+MAY_CHANGE = ("steps", "checkpoint_every", "replay")  # between a run and its continuation
 NOISE = 1 << 31  # this child of the seed makes the noise; its first children shuffle the data, epoch by epoch
 
 
@@ -50,11 +51,19 @@ class PlayerState:
         self.xp = backend_of(self.flat.buffer)
         self.max_norm = math.inf if config.clip is None else config.clip
         self.optimiser = make_optimiser(self.flat, config)
+        self.replays = [replay(self.gradient, copy=False) for _ in range(config.shards if config.replay else 0)]
         self.ema = None if config.ema_decay is None else optim.EMA(self.flat, config.ema_decay)
         self.fields: tuple[str, ...] = ()
         self.count = 0
         self.sums: Any = None  # (fields + 1,) float64: Σ of the batch mean of each term, Σ of gradient norms
         self.latest: Any = None  # the same of the last minibatch alone
+
+    def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
+        """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
+        terms = self.loss(batch, rng)
+        self.check_terms(terms, batch)
+        gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
+        return type(terms)(*map(stop_gradient, terms)), gradient
 
     def check_terms(self, terms: Any, batch: Any) -> None:
         """Raises ValueError unless `terms` is a named tuple of (B,) whose first field is `loss`."""
@@ -102,6 +111,7 @@ class State:
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
+        self.notes: list[str] = []  # to be told to whoever watches
         self.on_host = not any(player.xp.on_device for player in self.players)
 
     def check(self, parameters: bool = False) -> None:

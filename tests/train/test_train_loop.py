@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from train_toys import CONFIG, LABELS, POINTS, Classifier, Denoiser, Terms, data_for, make, run_in
+from train_toys import CONFIG, LABELS, POINTS, Classifier, Denoiser, Done, Terms, data_for, make, run_in
 
 import scratchgen as sg
 from scratchgen import ops
@@ -269,21 +269,25 @@ def test_weights_for_sampling(tmp_path):
 class Spoiled(Denoiser):
     """A denoiser whose loss goes wrong at its 8th minibatch, in a way to be chosen."""
 
-    def __init__(self, how):
+    def __init__(self, way):
         super().__init__(Generator(7))
-        self.how, self.calls = how, 0
+        self.fault, self.how = way
+        self.calls = 0
+        self.factor = Done(self.spoil)
+
+    def spoil(self):
+        self.calls += 1
+        return np.float32(self.fault if self.calls == 8 else 1)
 
     def loss(self, x, rng):
-        self.calls += 1
-        terms = super().loss(x, rng)
-        return self.how(terms, self) if self.calls == 8 else terms
+        return self.how(super().loss(x, rng), self.factor())
 
 
 WAYS = {
-    "loss is nan": lambda terms, _: Terms(terms.loss * float("nan"), terms.error),
-    "loss is inf": lambda terms, _: Terms(terms.loss * 1e38 * 1e38, terms.error),
-    "error is nan": lambda terms, _: Terms(terms.loss, sg.stop_gradient(terms.error) * float("nan")),
-    "gradient norm is inf": lambda terms, _: Terms(terms.loss * 1e30, terms.error),
+    "loss is nan": (np.nan, lambda terms, f: Terms(terms.loss * f, terms.error)),
+    "loss is inf": (1e38, lambda terms, f: Terms(terms.loss * f * f, terms.error)),
+    "error is nan": (np.nan, lambda terms, f: Terms(terms.loss, sg.stop_gradient(terms.error) * f)),
+    "gradient norm is inf": (1e30, lambda terms, f: Terms(terms.loss * f, terms.error)),
 }
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from train_toys import CONFIG, ROOT, command, environment, left_by, make, run_in
+from train_toys import CONFIG, ROOT, Done, command, environment, left_by, make, run_in
 
 from scratchgen.train import (
     CheckpointError,
@@ -53,10 +53,15 @@ def interrupt_at(call: int, number: int, *others: int):
     system = make("denoiser")
     quick, calls = system.loss, iter(range(1, 1000))
 
-    def struck(x, rng):
+    def strike():
         if next(calls) == call:
             for signal_number in (number, *others):
                 os.kill(os.getpid(), signal_number)
+
+    striking = Done(strike)
+
+    def struck(x, rng):
+        striking()
         return quick(x, rng)
 
     system.loss = struck

@@ -22,6 +22,7 @@ from scratchgen import functional as F
 from scratchgen import nn, ops
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
+from scratchgen.tracing import effect
 from scratchgen.train import Interrupted, RunConfig, RunFolder, TrainConfig, TrainResult, train
 
 POINTS = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
@@ -93,6 +94,15 @@ class Classifier(System):
         return Terms(losses, losses)
 
 
+class Done:
+    """Something to be done in every step, replayed or not."""
+
+    def __init__(self, what):
+        self.what = what
+
+    __call__ = effect(lambda self: self.what())
+
+
 SYSTEMS = {"denoiser": Denoiser, "game": Game, "classifier": Classifier}
 CONFIG = TrainConfig(steps=12, batch_size=16, lr=0.01, warmup=3, final_lr=0.1, clip=1.0, ema_decay=0.9,
                      checkpoint_every=5, log_every=3)
@@ -144,11 +154,16 @@ def main(folder: str, name: str, text: str) -> int:
     first = "critic_loss" if name == "game" else "loss"
     quick = getattr(system, first)
 
-    def slow(x, rng):
+    def wait():
         time.sleep(delay)
         if tell:
             print("step", flush=True)
             sys.stdin.readline()
+
+    waiting = Done(wait)
+
+    def slow(x, rng):
+        waiting()
         return quick(x, rng)
 
     setattr(system, first, slow)
