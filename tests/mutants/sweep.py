@@ -29,6 +29,11 @@ from cosmic_ray.plugins import get_operator, operator_names
 LEFT_OUT = ("RemoveDecorator", "Exception", "Variable", "Break", "Continue", "RShift", "LShift", "_BitXor")
 """Operators that make no formula wrong, or only make NumPy refuse."""
 
+PATIENCE = 4.0
+"""A mutation loops for ever if its tests take this many times as long as those of the true source."""
+LONGEST = 900.0
+"""Seconds that the tests of a true source may take."""
+
 
 def behaviour(source: str) -> str:
     """The syntax tree without docstrings, annotations and error messages: what a formula can depend on."""
@@ -85,10 +90,12 @@ def main() -> int:
         if not judges:
             print(f"sweep: no equation of the ledger has its code in {file}", file=sys.stderr)
             return 2
+        run.TIMEOUT = LONGEST
         (true,) = run.run_jobs([run.Job(-1, "*", None)], {"*": judges}, 1)
         if true.outcome != "passed":
             print(f"sweep: the tests of {file} fail as it is: {true.by}", file=sys.stderr)
             return 2
+        run.TIMEOUT = max(60.0, PATIENCE * true.seconds)
         source = path.read_text("utf-8")
         made = list(mutations(path))
         # the files of the module's equations, whole: also the tests of gradients, of extremes, of refusals
