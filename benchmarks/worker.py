@@ -33,7 +33,8 @@ class Worker:
             cwd=Path(__file__).parents[1],
         )  # fmt: skip
         self.said = ""  # the last line that it wrote to standard error
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -59,14 +60,18 @@ class Worker:
         return value
 
     def close(self) -> None:
-        assert self.process.stdin is not None
+        """End the process: by itself, or after ten seconds by force."""
+        pipes = self.process.stdin, self.process.stdout, self.process.stderr
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            pipes[0].close()  # type: ignore[union-attr]
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.listener.join(10)
+        for pipe in pipes[1:]:
+            pipe.close()  # type: ignore[union-attr]
 
 
 class Server:
