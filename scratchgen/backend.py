@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from scratchgen import fastmath
+
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
 int64 = np.dtype(np.int64)
@@ -127,6 +129,12 @@ class NumpyBackend(Backend):
             bits *= condition
         bits ^= b.view(kind)
         return bits.view(a.dtype)
+
+    def erf(self, x: Any) -> Any:
+        return fastmath.erf(x) if x.dtype == float32 else special.erf(x)
+
+    def ndtr(self, x: Any) -> Any:
+        return fastmath.ndtr(x) if x.dtype == float32 else special.ndtr(x)
 
     def saved(self, array: np.ndarray) -> np.ndarray:
         memory: Any = array

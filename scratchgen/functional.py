@@ -51,7 +51,7 @@ def _silu_bend(x: Any, sigma: Any) -> Any:
 
 def gelu(x):
     """y = x·Φ(x), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
-    return x * (0.5 * (1 + ops.erf(x * (1 / sqrt(2)))))
+    return x * ops.ndtr(x)
 
 
 def leaky_relu(x, slope: float = 0.2):

@@ -30,7 +30,7 @@ UFUNCS = _names(
     rad2deg add subtract multiply divide true_divide floor_divide remainder fmod power float_power
     maximum minimum fmax fmin heaviside logaddexp logaddexp2 arctan2 hypot copysign equal not_equal less
     less_equal greater greater_equal logical_and logical_or logical_not logical_xor isfinite isnan isinf
-    signbit conjugate matmul erf erfc expit logit gammaln digamma polygamma"""
+    signbit conjugate matmul erf erfc ndtr expit logit gammaln digamma polygamma"""
 )
 FUNCTIONS = _names(
     """sum prod mean var std max min amax amin argmax argmin all any cumsum cumprod dot einsum

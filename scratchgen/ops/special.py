@@ -7,6 +7,7 @@ from scratchgen.backend import pi
 from scratchgen.ops.elementwise import LN2, exp, square
 
 TWO_OVER_SQRT_PI = 2 / pi**0.5
+ONE_OVER_SQRT_2PI = (2 * pi) ** -0.5
 
 
 @primitive(lambda g, _y, a, b: g * expit(a - b), lambda g, _y, a, b: g * expit(b - a))
@@ -31,6 +32,12 @@ def erf(xp, x, /):
 def erfc(xp, x, /):
     """y = 1 − erf x, exact for large x."""
     return xp.erfc(x)
+
+
+@primitive(lambda g, _y, x: g * (ONE_OVER_SQRT_2PI * exp(square(x) * -0.5)))
+def ndtr(xp, x, /):
+    """y = Φ(x) = ½ + ½ erf(x/√2), the distribution function of the standard normal.  x̄ = ȳ·e^(−x²/2)/√2π."""
+    return xp.ndtr(x)
 
 
 @primitive(lambda g, y, _x: g * (y * (1 - y)))
@@ -65,5 +72,6 @@ def polygamma(xp, x, /, n):
 
 
 __all__ = [
-    "digamma", "erf", "erfc", "expit", "gammaln", "logaddexp", "logaddexp2", "logit", "polygamma",
+    "digamma", "erf", "erfc", "expit", "gammaln", "logaddexp", "logaddexp2", "logit", "ndtr",
+    "polygamma",
 ]  # fmt: skip

@@ -66,6 +66,7 @@ ROWS = [
     # special
     elementwise("ops.erf", special.erf, normal, analytic=True, exponential=True, saturates=True),
     elementwise("ops.erfc", special.erfc, normal, analytic=True, exponential=True, saturates=True),
+    elementwise("ops.ndtr", special.ndtr, normal, analytic=True, exponential=True, saturates=True),
     elementwise("ops.expit", special.expit, normal, exponential=True, saturates=True),
     elementwise("ops.logit", special.logit, unit),
     elementwise("ops.gammaln", special.gammaln, positive),

@@ -1,0 +1,102 @@
+"""Functions that SciPy computes one number at a time, made of NumPy's vectorised ones.  For float32 arrays.
+
+The error function, the distribution function Φ of the standard normal, and the formula that both are:
+
+    erf x = tanh u(√2 x)      Φ(x) = ½ + ½ tanh u(x)      u(x) = artanh erf(x/√2) = x·(√(2/π) + t·p(t)/q(t)),  t = x²
+
+u is smooth and odd, and tanh is ±1 where it grows large, so that a short quotient of polynomials is enough.  p and q,
+of degrees 2 and 3, are the ones with the smallest largest relative error of erf on |x| ≤ 4: 4·10⁻⁹, fitted by linear
+programming.  Rounding adds more: |error| ≤ 1.3·10⁻⁷ for erf, with at most 3·10⁻⁷ of the value itself, and
+|error| ≤ 0.9·10⁻⁷ for Φ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+
+clip: Any = np._core.umath.clip  # type: ignore[attr-defined]
+"""np.clip without its preparations: one call for both bounds."""
+BLOCK = 1 << 14
+"""Numbers of a block: with what is made of them on the way they stay in the processor's cache."""
+
+
+def _numbers(*values: float) -> list[np.ndarray]:
+    """Numbers as arrays: NumPy takes them twice as fast."""
+    return [np.asarray(value, np.float32) for value in values]
+
+
+def in_blocks(f: Callable[[Any], Any], x: Any) -> Any:
+    """f(x) of a function that treats each number by itself.
+
+    Large arrays go through it block by block.  Other kinds of arrays (a recorder's) go whole.
+    """
+    if type(x) is not np.ndarray or x.size <= BLOCK:
+        return f(x)
+    y = np.empty(x.shape, x.dtype)
+    source, target = x.reshape(-1), y.reshape(-1)
+    for i in range(0, x.size, BLOCK):
+        target[i : i + BLOCK] = f(source[i : i + BLOCK])
+    return y
+
+
+# --- the error function and the normal distribution ---------------------------------------------------------
+
+P = (0.10277254533519642, 0.015915970198165087, 0.0018130522853356096)
+Q = (1.0, 0.1568994722444028, 0.023702947718904403, 0.00032530652540895065)
+
+
+def _scaled(s: float) -> list[np.ndarray]:
+    """The coefficients of u(√2·s·x), and the bound of x from which its tanh is ±1 in float32."""
+    p = [c * s ** (2 * k + 3) for k, c in enumerate(P)]
+    q = [c * s ** (2 * k) for k, c in enumerate(Q)]
+    return _numbers(-5 / s, 5 / s, 2 / sqrt(pi) * s, *p, *q)
+
+
+_OF_ERF, _OF_NDTR = _scaled(1.0), _scaled(sqrt(0.5))
+(HALF,) = _numbers(0.5)
+
+
+def _tanh_u(x: Any, coefficients: list[np.ndarray]) -> Any:
+    low, high, c, p0, p1, p2, q0, q1, q2, q3 = coefficients
+    x = clip(x, low, high)
+    t = np.square(x)
+    p = t * p2
+    p += p1
+    p *= t
+    p += p0
+    p *= t
+    q = t * q3
+    q += q2
+    q *= t
+    q += q1
+    q *= t
+    q += q0
+    p /= q
+    p += c
+    p *= x
+    return np.tanh(p, out=p) if p.ndim else np.tanh(p)
+
+
+def _erf(x: Any) -> Any:
+    return _tanh_u(x, _OF_ERF)
+
+
+def _ndtr(x: Any) -> Any:
+    y = _tanh_u(x, _OF_NDTR)
+    y *= HALF
+    y += HALF
+    return y
+
+
+def erf(x: Any) -> Any:
+    """2/√π ∫₀ˣ e^(−t²) dt."""
+    return in_blocks(_erf, x)
+
+
+def ndtr(x: Any) -> Any:
+    """1/√2π ∫₋∞ˣ e^(−t²/2) dt."""
+    return in_blocks(_ndtr, x)
