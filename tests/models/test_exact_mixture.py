@@ -1,10 +1,11 @@
 """The exact mixture against scipy's densities, numeric derivatives, conditioning of joint Gaussians, and quadrature."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from evidence import agree, apart, host, lifted, up
+from evidence import agree, apart, at_most, host, lifted, up
 from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_tools import BIMODAL, FEW, SOME, covariances, floats, library, mixture, mixtures, on_backend, points, seeds
@@ -273,6 +274,24 @@ def test_data_in_single_points():
     assert {tuple(row) for row in drawn.tolist()} == {(-1.0, 0.0), (1.0, 2.0)}
     x = np.array([[0.0, 1.0]])  # half way between
     agree(lifted(m.denoiser)(x, 1.0, 0.5), [[0.0, 1.0]], 0, 1e-14)
+
+
+def test_data_on_lines():
+    """C_k = v_k·v_kᵀ: all but one of its eigenvalues are 0 but for rounding, to either side."""
+    v = np.random.default_rng(5).normal(size=(20, 4))
+    covs = v[:, :, None] * v[:, None, :]
+    assert np.linalg.eigvalsh(covs).min() < 0
+    x = host(on_backend(E.Mixture(np.full(20, 1 / 20), np.zeros((20, 4)), covs)).sample(Generator(5), 50))
+    along = v / np.linalg.norm(v, axis=1, keepdims=True)
+    off = x[:, None, :] - (x @ along.T)[:, :, None] * along
+    at_most(np.linalg.norm(off, axis=-1).min(axis=1), 1e-6)  # the root of rounding, of variances up to 10
+
+
+def test_a_mixture_is_itself_and_stays_so():
+    m = on_backend(BIMODAL)
+    assert len({m, m, exact.Mixture(m.weights, m.means, m.covs)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        m.weights = m.weights
 
 
 def test_misfits_are_refused():

@@ -4,6 +4,7 @@ Nothing is sampled: Gaussian data makes every equation linear, mixtures are foll
 """
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -244,6 +245,16 @@ def test_gradients():
         sg.check_grads(lambda t, e=equation: ops.stack(list(e.marginal(t))), (t,), order=2)
 
 
+def test_the_defaults():
+    """The paper's for VP and sub-VP (App. C), and of VE for small pictures."""
+    assert sde.VP() == sde.VP(0.1, 20.0)
+    assert sde.SubVP() == sde.SubVP(0.1, 20.0)
+    assert sde.VE() == sde.VE(0.01, 50.0)
+    for equation, name in ((sde.VP(), "beta_max"), (sde.SubVP(), "beta_max"), (sde.VE(), "sigma_max")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(equation, name, 1.0)
+
+
 def test_what_cannot_be_is_refused():
     for wrong in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0)):
         with pytest.raises(ValueError, match="VP: beta_min"):
@@ -252,6 +263,9 @@ def test_what_cannot_be_is_refused():
             sde.VE(*wrong)
     with pytest.raises(ValueError, match="SubVP: beta_min"):
         sde.SubVP(2.0, 1.0)
+    with pytest.raises(ValueError, match="VE: sigma_min"):
+        sde.VE(1.0, 1.0)
+    assert sde.VP(1.0, 1.0).beta(0.3) == 1.0
     x = up(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="one per example"):
         sde.VP().drift(x, x)
