@@ -29,6 +29,8 @@ def _rows(x: Any) -> Any:
     lambda g, _y, a, _b: _matmul(T(_rows(a)), _rows(g)) if _b.ndim == 2 else _matmul(T(a), g),
 )
 def _matmul(xp, a, b, /):
+    if a.shape[-1] == b.shape[-2] == 1:  # one product for each number: libraries for matrices take far longer
+        return xp.multiply(a, b)
     if b.ndim == 2 and a.ndim > 2:  # one product of tall matrices instead of many small ones
         return xp.matmul(a.reshape(prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     return xp.matmul(a, b)

@@ -18,6 +18,7 @@ ERRORS = [
     (lambda x: ops.repeat(x, [1, 2, 3], axis=0), ValueError, "3 numbers for 2 entries"),
     (lambda x: ops.matmul(x, 2.0 * x[0, 0]), ValueError, "at least one axis"),
     (lambda x: ops.matmul(x, x), ValueError, "(mismatch|not aligned|align)"),
+    (lambda x: ops.matmul(x[:, :1], x), ValueError, "(mismatch|not aligned|align)"),
     (lambda x: ops.einsum("ij,jk->ik", x), ValueError, "names 2 operands, 1 given"),
     (lambda x: ops.einsum("ijk->i", x), ValueError, "does not fit an operand of shape"),
     (lambda x: ops.einsum("ij->ii", x), ValueError, "repeats a letter"),
