@@ -95,10 +95,9 @@ def _walk(start: Node, g: Any, targets: set[Node], create_graph: bool) -> dict[N
             inputs, output = node.on_tape()
         else:
             inputs, output = node.inputs, node if node.output is None else node.output
-        options = node.options or {}
         for parent, rule in zip(node.parents, node.plan.rules):  # type: ignore[union-attr]  # noqa: B905
             if rule is not None and parent in on_the_way:
-                step = rule(g, output, *inputs, **options) if options else rule(g, output, *inputs)
+                step = rule(g, output, *inputs, **node.options) if node.options else rule(g, output, *inputs)
                 if step.shape != parent.shape:
                     step = sum_to(step, parent.shape)
                 arrived[parent] = arrived[parent] + step if parent in arrived else step

@@ -167,5 +167,6 @@ def sum_to(xp: Any, x: Any, /, shape: tuple[int, ...]) -> Any:
     """y = x summed over the axes along which `shape` was broadcast: the adjoint of `broadcast_to`."""
     lead = x.ndim - len(shape)
     axes = tuple(range(lead))
-    axes += tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    if x.shape[lead:] != shape:
+        axes += tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
     return xp.sum(x, axis=axes).reshape(shape)

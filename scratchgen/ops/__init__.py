@@ -33,6 +33,11 @@ def broadcast_to(x, shape):
 # --- what Tensor can do -------------------------------------------------------------------------------------
 
 
+def _method(function: Any) -> Any:
+    """A plain function: Python binds those to `self` sooner than other callables."""
+    return lambda self, other: function(self, other)
+
+
 def _reflected(function: Any) -> Any:
     return lambda self, other: function(other, self)
 
@@ -49,7 +54,7 @@ _BINARY = {
     "matmul": products.matmul, "floordiv": choice.floor_divide,
 }  # fmt: skip
 for _name, _function in _BINARY.items():
-    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__{_name}__", _method(_function))
     setattr(Tensor, f"__r{_name}__", _reflected(_function))
 for _name, _function in {
     "eq": choice.equal, "ne": choice.not_equal, "lt": choice.less, "le": choice.less_equal,

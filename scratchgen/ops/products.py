@@ -21,7 +21,7 @@ T = matrix_transpose
 
 
 def _rows(x: Any) -> Any:
-    return reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
 @primitive(
@@ -38,13 +38,16 @@ def _matmul(xp, a, b, /):
 
 def matmul(a, b):
     """y = a·b over the last axis of a and the last but one of b.  ā = ȳ·bᵀ,  b̄ = aᵀ·ȳ."""
-    if not a.ndim or not b.ndim:
+    rank_a, rank_b = a.ndim, b.ndim
+    if rank_a > 1 and rank_b > 1:
+        return _matmul(a, b)
+    if not rank_a or not rank_b:
         raise ValueError("matmul: needs at least one axis on each side; multiply numbers with *")
-    y = _matmul(reshape(a, (1, -1)) if a.ndim == 1 else a, reshape(b, (-1, 1)) if b.ndim == 1 else b)
-    if b.ndim == 1:
+    y = _matmul(reshape(a, (1, -1)) if rank_a == 1 else a, reshape(b, (-1, 1)) if rank_b == 1 else b)
+    if rank_b == 1:
         y = reshape(y, y.shape[:-1])
-    if a.ndim == 1:
-        y = reshape(y, y.shape[:-1] if b.ndim == 1 else y.shape[:-2] + y.shape[-1:])
+    if rank_a == 1:
+        y = reshape(y, y.shape[:-1] if rank_b == 1 else y.shape[:-2] + y.shape[-1:])
     return y
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from scratchgen.autograd.primitive import broadcast_to, primitive
 from scratchgen.autograd.tensor import Tensor, value_of
-from scratchgen.backend import backend_of
+from scratchgen.backend import backend_of, inf
 from scratchgen.ops.choice import isfinite, where
 from scratchgen.ops.elementwise import exp, sqrt, square
 from scratchgen.ops.index import axis_of, getitem
@@ -31,8 +31,8 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 
 
 def _back(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
-    """g with the reduced axes back, at length 1."""
-    if keepdims or g.ndim == len(shape):
+    """g with the reduced axes back, at length 1; a number broadcasts without them."""
+    if keepdims or axis is None or g.ndim == len(shape):
         return g
     axes = _axes(axis, len(shape))
     return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
@@ -134,11 +134,11 @@ def logsumexp(xp, x, /, axis: Axis = None, keepdims: bool = False):
     One operation because the largest x is taken out first.  All −inf gives −inf, and a gradient of 0.
     """
     top = x.max(axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    top = xp.where(xp.isfinite(top), top, 0.0)
     total = xp.sum(xp.exp(x - top), axis=axis, keepdims=keepdims)
     empty = total == 0
-    y = xp.log(xp.where(empty, xp.ones_like(total), total)) + top.reshape(total.shape)
-    return xp.where(empty, -xp.full_like(y, float("inf")), y)
+    y = xp.log(xp.where(empty, 1.0, total)) + top.reshape(total.shape)
+    return xp.where(empty, -inf, y)
 
 
 def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:

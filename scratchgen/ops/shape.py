@@ -33,23 +33,26 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 @primitive(lambda g, _y, _x, axes: _transpose(g, _inverse(axes)))
 def _transpose(xp, x, /, axes):
-    return xp.transpose(x, axes)
+    return x.transpose(axes)
+
+
+@primitive(lambda g, _y, _x: _reversed(g))
+def _reversed(xp, x, /):
+    return x.T
 
 
 def transpose(x, axes: Sequence[int] | None = None):
     """x with its axes in another order, reversed by default."""
-    axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(axis_of(a, x.ndim) for a in axes)
-    return _transpose(x, axes)
+    return _reversed(x) if axes is None else _transpose(x, tuple(axis_of(a, x.ndim) for a in axes))
 
 
 permute_dims = transpose
 
 
-def swapaxes(x, axis1: int, axis2: int):
+@primitive(lambda g, _y, _x, axis1, axis2: swapaxes(g, axis1, axis2))
+def swapaxes(xp, x, /, axis1: int, axis2: int):
     """x with two axes exchanged."""
-    axes = list(range(x.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
-    return _transpose(x, tuple(axes))
+    return x.swapaxes(axis1, axis2)
 
 
 def moveaxis(x, source: int | Sequence[int], destination: int | Sequence[int]):
@@ -127,9 +130,15 @@ def append(x, values, axis: int | None = None):
     return concatenate([x, values], axis=axis)
 
 
+@primitive(lambda i, g, _y, _xs, axis: getitem(g, (slice(None),) * axis + (i,)))
+def _stack(xp, *xs, axis):
+    new = (slice(None),) * axis + (None,)
+    return xp.concatenate([x[new] for x in xs], axis=axis)
+
+
 def stack(arrays: Sequence[Any], axis: int = 0):
     """Arrays of one shape along a new axis."""
-    return concatenate([expand_dims(x, axis) for x in arrays], axis=axis)
+    return _stack(*arrays, axis=axis_of(axis, arrays[0].ndim + 1))
 
 
 def vstack(arrays: Sequence[Any]):
