@@ -159,6 +159,16 @@ class NumpyBackend(Backend):
     def ndtr(self, x: Any) -> Any:
         return fastmath.ndtr(x) if x.dtype == float32 else special.ndtr(x)
 
+    def scatter_add(self, shape: tuple[int, ...], index: Any, values: Any, out: Any = None) -> Any:
+        if not fastmath.adds_rows(shape, index, values):
+            return super().scatter_add(shape, index, values, out)
+        if out is None:
+            out = np.zeros(shape, values.dtype)
+        else:
+            out.fill(0)
+        fastmath.add_rows(out, index, values)
+        return out
+
     def saved(self, array: np.ndarray) -> np.ndarray:
         memory: Any = array
         while isinstance(memory, np.ndarray) and not memory.flags.writeable:

@@ -1,6 +1,6 @@
-"""Functions that SciPy computes one number at a time, made of NumPy's vectorised ones.  For float32 arrays.
+"""What NumPy and SciPy do one number at a time, done with what they do fast.
 
-The error function, the distribution function Φ of the standard normal, and the formula that both are:
+The error function and the distribution function Φ of the standard normal, for float32, are one formula:
 
     erf x = tanh u(√2 x)      Φ(x) = ½ + ½ tanh u(x)      u(x) = artanh erf(x/√2) = x·(√(2/π) + t·p(t)/q(t)),  t = x²
 
@@ -100,3 +100,41 @@ def erf(x: Any) -> Any:
 def ndtr(x: Any) -> Any:
     """1/√2π ∫₋∞ˣ e^(−t²/2) dt."""
     return in_blocks(_ndtr, x)
+
+
+# --- adding into rows ---------------------------------------------------------------------------------------
+
+MANY = 1 << 14
+"""Numbers from which a sparse matrix is made in less time than `np.add.at` takes."""
+
+
+def adds_rows(shape: tuple[int, ...], index: Any, values: Any) -> bool:
+    """Whether values are rows of an array of `shape`, each at a place along the first axis, and worth `add_rows`."""
+    return (
+        type(index) is type(values) is np.ndarray
+        and index.dtype.kind in "iu"
+        and values.dtype.char in "fd"
+        and values.shape == index.shape + shape[1:]
+        and values.size >= max(MANY, 2 * index.size)
+    )
+
+
+def add_rows(out: np.ndarray, index: np.ndarray, values: np.ndarray) -> None:
+    """Add rows to zeros at places along the first axis.
+
+    out = S·values, S the sparse matrix with a 1 at (index_k, k): the same sums as `np.add.at`'s, in the same order.
+    Raises IndexError for a place that there is not.
+    """
+    from scipy.sparse import csc_array  # here, since few who import the package need it
+
+    n, m = len(out), index.size
+    if index.min() < -n or index.max() >= n:
+        wrong = index[(index < -n) | (index >= n)].flat[0]
+        raise IndexError(f"index {wrong} is out of bounds for axis 0 with size {n}")
+    index = index.reshape(m).astype(np.intp) % n
+    places: Any = slice(None)
+    if n > m:  # most rows stay 0
+        places, index = np.unique(index, return_inverse=True)
+        n = len(places)
+    one = csc_array((np.ones(m, values.dtype), index, np.arange(m + 1)), shape=(n, m))
+    out[places] = (one @ values.reshape(m, -1)).reshape(n, *out.shape[1:])

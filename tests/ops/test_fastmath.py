@@ -7,6 +7,7 @@ from scipy import special
 import scratchgen as sg
 from scratchgen import fastmath, ops
 from scratchgen import functional as F
+from scratchgen.backend import numpy
 
 RNG = np.random.default_rng(0)
 DENSE = np.linspace(-7, 7, 400_001, dtype=np.float32)
@@ -66,6 +67,76 @@ def test_a_result_does_not_depend_on_size_or_layout(function):
     np.testing.assert_array_equal(function(wide[:, 1:5]), whole.reshape(-1, 6)[:, 1:5])
     assert function(x[:0]).shape == (0,)
     assert function(x[0].reshape(())).dtype == np.float32
+
+
+# --- adding into rows ---------------------------------------------------------------------------------------
+
+ROWS = [  # shape of the table, shape of the index
+    ((96, 128), (2048,)), ((96, 128), (16, 128)), ((1, 64), (300,)), ((1000, 16), (5000,)), ((70, 3, 5, 4), (400,)),
+    ((5000, 128), (200,)), ((5000, 64), (20, 30)),
+]  # fmt: skip
+
+
+@pytest.fixture(params=ROWS, ids=str)
+def case(request):
+    shape, places = request.param
+    rng = np.random.default_rng(1)
+    index = rng.integers(-shape[0], shape[0], places)  # repeats, and places counted from the end
+    return shape, index, rng.standard_normal(places + shape[1:])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_added_as_numpy_adds_them(case, dtype):
+    """The same sums in the same order: bit by bit what np.add.at gives."""
+    shape, index, values = case
+    values = values.astype(dtype)
+    wanted = np.zeros(shape, dtype)
+    np.add.at(wanted, index, values)
+    assert fastmath.adds_rows(shape, index, values)
+    got = numpy.scatter_add(shape, index, values)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(numpy.scatter_add(shape, index.astype(np.int32), values[::-1, ...][::-1]), wanted)
+    for out in (np.full(shape, np.nan, dtype), np.full((*shape[:-1], 2 * shape[-1]), np.nan, dtype)[..., ::2]):
+        assert numpy.scatter_add(shape, index, values, out) is out
+        np.testing.assert_array_equal(out, wanted)
+
+
+def test_rows_at_places_of_few_bits():
+    index = np.tile(np.arange(250, dtype=np.uint8), 2)
+    values = np.ones((500, 64))
+    wanted = np.zeros((1000, 64))
+    wanted[:250] = 2
+    np.testing.assert_array_equal(numpy.scatter_add((1000, 64), index, values), wanted)
+
+
+@pytest.mark.parametrize("place", [96, -97])
+def test_a_row_that_there_is_not(place):
+    index, values = np.arange(200) % 96, np.ones((200, 128))
+    index[150] = place
+    assert fastmath.adds_rows((96, 128), index, values)
+    with pytest.raises(IndexError, match=f"index {place} is out of bounds for axis 0 with size 96"):
+        numpy.scatter_add((96, 128), index, values)
+    with pytest.raises(IndexError, match="out of bounds"):
+        numpy.scatter_add((96, 2), index[:, None], values[:, :1, None])
+
+
+def test_nothing_is_added():
+    for shape, places in (((96, 128), (0,)), ((0, 128), (0,)), ((3, 0), (5,))):
+        values = np.zeros(places + shape[1:])
+        assert not fastmath.adds_rows(shape, np.zeros(places, int), values)
+        np.testing.assert_array_equal(numpy.scatter_add(shape, np.zeros(places, int), values), np.zeros(shape))
+
+
+def test_other_indices_and_values_take_the_usual_way():
+    values = np.ones((300, 128))
+    index = np.zeros(300, int)
+    assert fastmath.adds_rows((5, 128), index, values)
+    for i, v in (
+        (index, values.astype(int)), (index > 0, values), (slice(None), values), ((index,), values), (3, values),
+        (index, values[:1]), (index, values[:20]),
+    ):  # fmt: skip
+        assert not fastmath.adds_rows((5, 128), i, v)
 
 
 def test_in_double_precision_scipy_answers():
