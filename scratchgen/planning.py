@@ -207,10 +207,12 @@ class Plan:
     def _share(self, i: int, step: Run) -> None:
         """Let the results of elementwise calls take the place of what dies there, and parts be made where they go."""
         last = {s.root: k for k, call in enumerate(step.calls) for s in call.reads}
+        seen: set[Slot] = set()
         for k, call in enumerate(step.calls):
-            if not is_elementwise(call) or "where" in call.options:
+            out, new = call.out, call.out is not None and call.out.root not in seen
+            seen.update(s.root for s in touched(call))
+            if out is None or not is_elementwise(call) or "where" in call.options:
                 continue
-            out: Slot = call.out  # type: ignore[assignment]
             for slot in call.reads:
                 root = slot.root
                 once = sum(s.root is root for s in call.reads) == 1
@@ -224,7 +226,7 @@ class Plan:
                         step.calls = []
                 elif out is out.root or (out.layout, out.offset) == (slot.layout, 0):
                     fits = slot.offset == 0 and slot.layout == out.layout and root.layout == out.root.layout
-                    if fits and out.origin == "made" and self.first[out.root] == i and out.root not in self.home:
+                    if new and fits and out.origin == "made" and self.first[out.root] == i and out.root not in self.home:
                         self._move(out.root, *self.owner(root))
                         break
 
