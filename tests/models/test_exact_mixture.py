@@ -68,6 +68,16 @@ def on_host(m):
 
 
 @pytest.mark.equation("exact.noisy")
+def test_noisy_without_noise_and_without_data():
+    """σ = 0: the data, scaled.  a = 0: N(0, σ²), whatever the data.  Of numbers and of rows."""
+    data, x = mixture(9, 2, 2), points(10, 3, 2)
+    clean, noise = E.log_prob(E.noisy(data, 0.7, 0.0), x), stats.norm.logpdf(x, scale=0.7).sum(axis=1)
+    for level, expected in (((0.7, 0.0), clean), ((0.0, 0.7), noise)):
+        for each in (level, up([np.full(3, c) for c in level])):
+            agree(lifted(on_backend(data).noisy(*each).log_prob)(x), expected, RTOL, ATOL)
+
+
+@pytest.mark.equation("exact.noisy")
 @FEW
 @given(seeds, floats(0.2, 1.2), floats(0.2, 1.5), floats(-3, 3))
 def test_noisy_is_a_convolution(seed, a, sigma, xt):
