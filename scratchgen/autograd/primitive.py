@@ -116,12 +116,15 @@ class Primitive:
 
     def _check_precision(self, operands: Sequence[Any]) -> None:
         """A float64 result is right only where every floating operand is float64, and one of them is."""
-        types = [a.dtype for a in operands if hasattr(a, "dtype")]
-        if all(t is float64 for t in types) and types:
+        for a in operands:
+            if getattr(a, "dtype", float64) is not float64:
+                break
+        else:
             return
+        types = [a.dtype for a in operands if hasattr(a, "dtype")]
         floating = [t for t in types if t.kind in "fc"]
         if not floating or any(t not in (float64, np.complex128) for t in floating):
-            given = " and ".join(sorted({str(t) for t in types})) or "no type"
+            given = " and ".join(sorted({str(t) for t in types}))
             raise TypeError(f"{self.__name__}: operands of {given} would give float64; convert one with ops.astype")
 
 
