@@ -185,10 +185,12 @@ class Plan:
         self.small: set[Slot] = set()  # roots of which one block is enough
         for root, first in self.first.items():
             if root.origin != "outside" and root not in self.home:
-                step, nbytes = self.steps[first], root.nbytes
-                if step.rows and root in step.made and self.last[root] == first and root.origin == "made":
-                    self.small.add(root)
-                    nbytes = nbytes // step.n * step.rows
+                nbytes = root.nbytes
+                if root.origin == "made" and self.last[root] == first and root in self.steps[first].made:
+                    step = self.steps[first]
+                    if step.rows:
+                        self.small.add(root)
+                        nbytes = nbytes // step.n * step.rows
                 spans.append((root, nbytes, first, self.last[root]))
         self.places, self.nbytes = placed(spans)
         raw = np.zeros(self.nbytes + ALIGNED, np.uint8)

@@ -198,17 +198,17 @@ class Recorder:
         self.known: dict[tuple[Any, ...], Recorded] = {}  # arrays from outside, by their place in memory
         self.lent: list[tuple[Tensor, np.ndarray]] = []  # tensors whose value is recorded for now
         self.thread = get_ident()
+        self.results: Any = None
         self.given = leaves(arguments)
         self.arguments = mapped(arguments, self._input)
 
-    def run(self, step: Callable[..., Any]) -> tuple[Any, Any]:
-        """The step's results, as slots and as arrays."""
-        if tracing.recorder is not None:
-            raise ReplayError("replay: a replayed step inside another one that is being recorded")
+    def run(self, step: Callable[..., Any]) -> Any:
+        """The step's results; `results` is where they lie."""
         tracing.recorder = self
         try:
             results = mapped(step(*self.arguments), lambda x: x.value if type(x) is Tensor else x)
-            return self._slots(results), mapped(self._raw(results), lambda x: np.array(x) if is_array(x) else x)
+            self.results = self._slots(results)
+            return mapped(self._raw(results), lambda x: np.array(x) if is_array(x) else x)
         finally:
             tracing.recorder = None
             for tensor, value in self.lent:
@@ -234,8 +234,6 @@ class Recorder:
 
     def lift(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments of an operation; arrays and parameters from outside are recorded from here on."""
-        if get_ident() != self.thread:
-            return tuple(args)
         for x in args:
             if type(x) is Tensor and is_array(x.value):
                 self.lent.append((x, x.value))
@@ -354,8 +352,6 @@ class Recorder:
             result = call.function(*self._raw(call.args), **self._raw(call.options))
         finally:
             tracing.recorder = here
-        if get_ident() != self.thread:
-            return result
         given = [Given(i) for i, x in enumerate(self.given) if x is call.args[0]]
         args = self._slots((*(given or call.args)[:1], *call.args[1:]))
         call = call._replace(args=args, options=self._slots(call.options))

@@ -11,9 +11,10 @@ list of calls every time.  What would break that is found out:
     a number, or the list of calls, differs between the two recordings   ReplayError, with the operation
     an argument has another shape or type, or is another number          recorded anew, and kept beside the others
 
-What cannot be found out: Python that does something else only later (`if step == 1000:`).  Parameters, optimisers and
-other arrays are used by reference, so they may change between calls; noise must come from a `Generator`, which draws
-anew each time.  On a backend other than numpy the step runs as it is.
+What cannot be found out: Python that does something else only later (`if step == 1000:`), and what NumPy itself does
+with arrays from outside (`flat.buffer + 1`): operations are heard, and NumPy's functions of the step's own arrays.
+Parameters, optimisers and other arrays are used by reference, so they may change between calls; noise must come from
+a `Generator`, which draws anew each time.  On a backend other than numpy the step runs as it is.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from scratchgen import tracing
 from scratchgen.backend import active
 from scratchgen.planning import Plan
 from scratchgen.random import Generator
-from scratchgen.recording import Recorder, ReplayError, Slot, leaves, mapped
+from scratchgen.recording import Call, Recorder, ReplayError, Slot, leaves, mapped
 
 KEPT = 16  # recordings of one step, for arguments of different shapes
 RECORDING = RLock()  # one step is written down at a time
@@ -37,7 +39,7 @@ RECORDING = RLock()  # one step is written down at a time
 class replay:
     """A step that is recorded, then replayed.  step: arrays, numbers and generators ↦ arrays, in any nest.
 
-    copy: results are the caller's own; without, they are the replay's, to be used before the next call.
+    copy: results are the caller's own; without, they are the replay's, to be used before anybody's next call.
     Several threads may call it at once: each has memory of its own.
     Raises ReplayError for a step that cannot be replayed.
     """
@@ -46,28 +48,34 @@ class replay:
         update_wrapper(self, step)
         self.step, self.copy = step, copy
         self.before: dict[Any, Recorder] = {}  # the first recording, by the arguments' kinds
-        self.ready: dict[Any, tuple[Recorder, Any]] = {}  # the second, with the slots of its results
+        self.ready: dict[Any, Recorder] = {}  # the second
         self.plans: dict[Any, list[Plan]] = {}  # those that nobody is running
 
     def __call__(self, *arguments: Any) -> Any:
         if active().name != "numpy":
             return self.step(*arguments)
+        if tracing.listener() is not None:
+            raise ReplayError("replay: a replayed step inside another one that is being recorded")
         given = leaves(arguments)
-        kinds = tuple(map(kind, given))
+        streams = [id(x) for x in given if isinstance(x, Generator)]
+        kinds = kind(arguments), *map(streams.index, streams)
         if kinds not in self.ready:
             with RECORDING:
                 if kinds not in self.ready:
                     return self._record(kinds, arguments)
-        recorder, results = self.ready[kinds]
+        recorder = self.ready[kinds]
         try:
             plan = self.plans[kinds].pop()
         except IndexError:
-            plan = Plan(recorder, [x for x in leaves(results) if type(x) is Slot])
-        for place, array in zip(plan.inputs, (x for x in given if isinstance(x, np.ndarray)), strict=True):
+            plan = Plan(recorder, [x for x in leaves(recorder.results) if type(x) is Slot])
+        arrays = [x for x in given if isinstance(x, np.ndarray)]
+        if not self.copy:  # results of the last call may lie where the inputs go
+            arrays = [x.copy() if np.may_share_memory(x, plan.memory) else x for x in arrays]
+        for place, array in zip(plan.inputs, arrays, strict=True):
             np.copyto(place, array)
         plan.given[:] = given
         plan.run()
-        found = mapped(results, lambda x: plan.array(x) if type(x) is Slot else x)
+        found = mapped(recorder.results, lambda x: plan.array(x) if type(x) is Slot else x)
         found = mapped(found, lambda x: x.copy() if isinstance(x, np.ndarray) else x) if self.copy else found
         self.plans[kinds].append(plan)
         return found
@@ -77,32 +85,33 @@ class replay:
             raise ReplayError(f"replay: {KEPT} different shapes or numbers among the arguments of "
                               f"{getattr(self.step, '__name__', 'a step')}: pass a number that changes as an array")
         recorder = Recorder(arguments)
-        slots, values = recorder.run(self.step)
+        values = recorder.run(self.step)
         if kinds in self.before:
             compare(self.before[kinds], recorder)
             self.plans[kinds] = []
-            self.ready[kinds] = recorder, slots
+            self.ready[kinds] = recorder
         self.before[kinds] = recorder
         return values
 
 
 def kind(x: Any) -> Any:
-    """What a recording depends on in an argument."""
+    """What a recording depends on in an argument, or in a nest of them."""
+    if isinstance(x, (tuple, list, dict)):
+        names, parts = (tuple(x), x.values()) if isinstance(x, dict) else ((), x)
+        return type(x), names, *map(kind, parts)
     if isinstance(x, np.ndarray):
         return x.shape, x.dtype
-    return type(x) if isinstance(x, Generator) else (type(x), x)
+    return type(x) if isinstance(x, Generator) else (type(x), repr(x) if isinstance(x, (float, np.floating)) else x)
 
 
 def compare(one: Recorder, two: Recorder) -> None:
-    """Raises ReplayError unless both wrote down the same calls with the same constants."""
-    for a, b in zip([*one.calls, None], [*two.calls, None], strict=False):
-        if a is None or b is None or (a.how, a.function) != (b.how, b.function):
-            names = [call.name if call else "its end" for call in (a, b)]
-            if a is b is None:
-                return
-            raise ReplayError(f"replay: the step is not the same twice: {names[0]} at first, then {names[1]}")
-        pairs = zip(leaves((a.args, a.options, a.out)), leaves((b.args, b.options, b.out)), strict=True)
-        if not all(same(x, y) for x, y in pairs):
+    """Raises ReplayError unless both wrote down the same calls with the same constants, and the same results."""
+    whole = [[*r.calls, Call("only", "the result", (r.results,), {})] for r in (one, two)]
+    for a, b in zip(*whole, strict=False):
+        if (a.how, a.function) != (b.how, b.function):
+            raise ReplayError(f"replay: the step is not the same twice: {a.name} at first, then {b.name}")
+        before, after = (leaves((call.args, call.options, call.out)) for call in (a, b))
+        if len(before) != len(after) or not all(map(same, before, after)):
             raise ReplayError(f"replay: a number or an array that {b.name} uses is another one in the next step; "
                               "pass it as an argument, or make it of the step's own arrays")
 

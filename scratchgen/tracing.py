@@ -11,9 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from threading import get_ident
 from typing import Any
 
 recorder: Any = None
+
+
+def listener() -> Any:
+    """Who listens to this thread, or None."""
+    here = recorder  # another thread may take it away meanwhile
+    return here if here is not None and here.thread == get_ident() else None
 
 
 def effect(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,9 +28,8 @@ def effect(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def call(owner: Any, *args: Any, **kwargs: Any) -> Any:
-        if recorder is None:
-            return method(owner, *args, **kwargs)
-        return recorder.effect(method, owner, args, kwargs)
+        here = listener()
+        return method(owner, *args, **kwargs) if here is None else here.effect(method, owner, args, kwargs)
 
     return call
 
@@ -33,8 +39,7 @@ def whole(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(forward)
     def call(xp: Any, *arrays: Any, **settings: Any) -> Any:
-        if recorder is None:
-            return forward(xp, *arrays, **settings)
-        return recorder.whole(forward, xp, arrays, settings)
+        here = listener()
+        return forward(xp, *arrays, **settings) if here is None else here.whole(forward, xp, arrays, settings)
 
     return call

@@ -58,8 +58,8 @@ class Primitive:
         return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        if tracing.recorder is not None:
-            args = tracing.recorder.lift(args)
+        if tracing.recorder is not None and (here := tracing.listener()) is not None:
+            args = here.lift(args)
         raw, parents, branch = [], [], self._plans
         for x in args:
             branch = branch[type(x)]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchgen import tracing
 from scratchgen.backend import Array, active, backend_of, float32, float64, get
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Tensor:
     @property
     def array(self) -> Array:
         """The values as a plain array on their own backend, a constant to every operation; read only."""
-        return backend_of(self.value).read_only(self.value)
+        value = value_of(self)
+        return backend_of(value).read_only(value)
 
     def numpy(self) -> np.ndarray:
         """The values in host memory, read only."""
@@ -162,6 +164,8 @@ class Tensor:
 
 def value_of(x: Any) -> Any:
     """The plain array behind a tensor; anything else as it is."""
+    if tracing.recorder is not None and (here := tracing.listener()) is not None:
+        (x,) = here.lift((x,))
     return x.value if type(x) is Tensor else x
 
 
