@@ -6,7 +6,7 @@ An optimiser's step, an average or a norm is then a handful of passes over one a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Flat:
             raise ValueError(f"Flat: parameters of {' and '.join(sorted(dtypes))}; convert them to one dtype")
         self.xp = backend_of(*(p.value for p in self.parameters))
         self.size = sum(int(p.size) for p in self.parameters)
-        self.buffer = self.xp.empty((self.size,), self.parameters[0].dtype)
+        self.buffer = room(self.xp, self.size, self.parameters[0].dtype)
         for p, view in zip(self.parameters, self.views(self.buffer).values(), strict=True):
             view[...] = p.value
             p.value = view
@@ -94,18 +94,26 @@ def _check_state(owner: Any, state: Mapping[str, np.ndarray], slots: Sequence[st
             )
 
 
-BLOCK = 1 << 14
+BLOCK = 1 << 15
 """Numbers in a block: a step goes over the buffers in blocks that stay in the processor's cache."""
 
 
-def blocks(xp: Any, *buffers: Any) -> Iterator[tuple[Any, ...]]:
-    """Flat buffers of one length, block by block, with one block of scratch memory behind; on a GPU all at once."""
+def room(xp: Any, size: int, dtype: Any) -> Any:
+    """An empty buffer.  On the host it begins with a cache line: NumPy's loops then take half the time."""
+    buffer = xp.empty((size + 64,), dtype)
+    memory = getattr(buffer, "__array_interface__", None)
+    start = -memory["data"][0] % 64 // buffer.dtype.itemsize if memory else 0
+    return buffer[start : start + size]
+
+
+def by_blocks(f: Callable[..., None], xp: Any, *buffers: Any) -> None:
+    """f(*blocks, scratch) for blocks of flat buffers of one length; on a GPU all at once."""
     n = len(buffers[0])
     size = max(n, 1) if xp.on_device else BLOCK
-    scratch = xp.empty((min(size, n),), buffers[0].dtype)
+    scratch = room(xp, min(size, n), buffers[0].dtype)
     for i in range(0, n, size):
         parts = [b[i : i + size] for b in buffers]
-        yield (*parts, scratch[: len(parts[0])])
+        f(*parts, scratch[: len(parts[0])])
 
 
 class SGD:
@@ -115,7 +123,8 @@ class SGD:
 
     def __init__(self, flat: Flat, lr: float = 1e-2, momentum: float = 0.0) -> None:
         self.flat, self.lr, self.momentum = flat, lr, momentum
-        self.velocity = flat.xp.zeros_like(flat.buffer)
+        self.velocity = room(flat.xp, flat.size, flat.buffer.dtype)
+        self.velocity[...] = 0
         self.steps = 0
 
     @effect
@@ -123,10 +132,13 @@ class SGD:
         """One step along a flat gradient."""
         self.steps += 1
         xp, lr = self.flat.xp, self.lr if lr is None else lr
-        for theta, velocity, g, scratch in blocks(xp, self.flat.buffer, self.velocity, gradient):
+
+        def block(theta: Any, velocity: Any, g: Any, scratch: Any) -> None:
             velocity *= self.momentum
             velocity += g
             theta -= xp.multiply(velocity, lr, out=scratch)
+
+        by_blocks(block, xp, self.flat.buffer, self.velocity, gradient)
         self.flat.touched()
 
     def state(self) -> dict[str, np.ndarray]:
@@ -159,7 +171,8 @@ class Adam(SGD):
     ) -> None:  # fmt: skip
         self.flat, self.lr, self.beta1, self.beta2, self.tiny = flat, lr, beta1, beta2, tiny
         self.weight_decay = weight_decay
-        self.m, self.v = flat.xp.zeros_like(flat.buffer), flat.xp.zeros_like(flat.buffer)
+        self.m, self.v = (room(flat.xp, flat.size, flat.buffer.dtype) for _ in self.slots)
+        self.m[...] = self.v[...] = 0
         self.steps = 0
 
     @effect
@@ -168,7 +181,8 @@ class Adam(SGD):
         xp, lr = self.flat.xp, self.lr if lr is None else lr
         self.steps += 1
         of_m, of_v = lr / (1 - self.beta1**self.steps), 1 - self.beta2**self.steps
-        for theta, m, v, g, scratch in blocks(xp, self.flat.buffer, self.m, self.v, gradient):
+
+        def block(theta: Any, m: Any, v: Any, g: Any, scratch: Any) -> None:
             xp.subtract(g, m, out=scratch)
             scratch *= 1 - self.beta1
             m += scratch
@@ -184,6 +198,8 @@ class Adam(SGD):
             xp.divide(m, scratch, out=scratch)
             scratch *= of_m
             theta -= scratch
+
+        by_blocks(block, xp, self.flat.buffer, self.m, self.v, gradient)
         self.flat.touched()
 
 
@@ -196,16 +212,20 @@ class EMA:
 
     def __init__(self, flat: Flat, decay: float = 0.999) -> None:
         self.flat, self.decay, self.steps = flat, decay, 0
-        self.buffer = flat.buffer.copy()
+        self.buffer = room(flat.xp, flat.size, flat.buffer.dtype)
+        self.buffer[...] = flat.buffer
 
     @effect
     def update(self) -> None:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for average, theta, scratch in blocks(self.flat.xp, self.buffer, self.flat.buffer):
+
+        def block(average: Any, theta: Any, scratch: Any) -> None:
             self.flat.xp.subtract(theta, average, out=scratch)
             scratch *= 1 - decay
             average += scratch
+
+        by_blocks(block, self.flat.xp, self.buffer, self.flat.buffer)
 
     def arrays(self) -> dict[str, Any]:
         """The averages by parameter name: `module.frozen(ema.arrays())` is the averaged network."""

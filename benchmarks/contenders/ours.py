@@ -13,7 +13,8 @@ from benchmarks.workload import Problem, Workload
 from scratchgen import ops, optim
 from scratchgen.autograd import gradients
 from scratchgen.random import Generator
-from scratchgen.train.machine import prepare, side_by_side
+from scratchgen.cores import side_by_side
+from scratchgen.train.machine import prepare
 
 
 class Eager:

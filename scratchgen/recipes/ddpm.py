@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.backend import active
+from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset, dequantise, quantise
 from scratchgen.metrics import ClassifierConfig, Reference, Row, nearest, table
 from scratchgen.models.diffusion import DDPM, DDPMConfig, ddim
@@ -19,7 +20,6 @@ from scratchgen.recipes import ddpm_pictures
 from scratchgen.recipes.judge import judge
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
-from scratchgen.train.machine import side_by_side
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
 

@@ -23,11 +23,11 @@ import numpy as np
 
 from scratchgen import ops, optim
 from scratchgen.backend import active
+from scratchgen.cores import side_by_side
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
 from scratchgen.recording import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate
-from scratchgen.train.machine import side_by_side
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 from scratchgen.train.run import RunError, RunFolder

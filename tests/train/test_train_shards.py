@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from train_toys import CONFIG, POINTS, Denoiser
 
-from scratchgen import nn, ops
+from scratchgen import cores, nn, ops
+from scratchgen.cores import side_by_side
 from scratchgen.models.system import System
 from scratchgen.random import Generator
-from scratchgen.train import TrainConfig, machine, train
+from scratchgen.train import TrainConfig, train
 
 
 class Loss(NamedTuple):
@@ -54,7 +55,7 @@ def test_the_sum_of_gradients_would_be_noticed(monkeypatch):
 def test_the_number_of_cores_changes_nothing(monkeypatch):
     config = replace(CONFIG, steps=5, batch_size=12, shards=3)
     many, _ = weights(Denoiser, config, "float32")
-    monkeypatch.setattr(machine, "cores", lambda: 1)
+    monkeypatch.setattr(cores, "cores", lambda: 1)
     one, _ = weights(Denoiser, config, "float32")
     for name, value in many.items():
         np.testing.assert_array_equal(one[name], value)
@@ -70,6 +71,6 @@ def test_side_by_side_keeps_the_order_and_the_backend():
     from scratchgen.backend import active
 
     with backend("strict"):
-        assert machine.side_by_side(lambda i: (i, active().name), range(9)) == [(i, "strict") for i in range(9)]
+        assert side_by_side(lambda i: (i, active().name), range(9)) == [(i, "strict") for i in range(9)]
     with pytest.raises(ZeroDivisionError):
-        machine.side_by_side(lambda i: 1 // i, [1, 0])
+        side_by_side(lambda i: 1 // i, [1, 0])

@@ -1,0 +1,39 @@
+"""Work on several cores at once: NumPy leaves the interpreter while it computes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from typing import Any, TypeVar
+
+from scratchgen.backend import active
+
+T = TypeVar("T")
+_here = threading.local()
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+    """[f(item) for item in items], on the host's cores at once; f must not depend on the order.
+
+    One after the other where it is itself called from such a task, and on a GPU: they are busy already.
+    """
+    items = list(items)
+    if len(items) == 1 or hasattr(_here, "busy") or active().on_device or cores() == 1:
+        return [f(item) for item in items]
+    contexts = [copy_context() for _ in items]  # each task sees the caller's active backend
+    return list(_pool().map(lambda context, item: context.run(f, item), contexts, items))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process: a new thread would begin with memory of its own."""
+    return ThreadPoolExecutor(min(cores(), 8), initializer=lambda: setattr(_here, "busy", True))
