@@ -12,8 +12,8 @@ from benchmarks.contenders import BETA1, BETA2, LR, TINY
 from benchmarks.workload import Problem, Workload
 from scratchgen import ops, optim
 from scratchgen.autograd import gradients
-from scratchgen.random import Generator
 from scratchgen.cores import side_by_side
+from scratchgen.random import Generator
 from scratchgen.train.machine import prepare
 
 
