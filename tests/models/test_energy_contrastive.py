@@ -368,5 +368,6 @@ def test_misfits_are_refused():
         library.surrogate(lowered(lambda x: x), x, x)
     with pytest.raises(ValueError, match=r"weights \(2, 1\) do not fit the samples' \(2,\)"):
         library.surrogate(f, x, x, np.ones((2, 1)))
-    with pytest.raises(ValueError, match="a chain of 0 steps"):
-        library.cd(f, x, lambda x: x, 0)
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"a chain of {k} steps"):
+            library.cd(f, x, lambda x: x, k)

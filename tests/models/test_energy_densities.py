@@ -378,20 +378,27 @@ def test_float32_in_float32_out():
 
 def test_misfits_are_refused():
     log_g, theta, T, log_h = (up(np.zeros(shape)) for shape in [(2, 3), (2, 4), (3, 4), (3,)])
-    with pytest.raises(ValueError, match=r"energy.log_Z: weights \(2,\) do not fit log_g \(2, 3\)"):
-        module.normalise(log_g, up(np.ones(2)))
+    for shape in ((2,), (4,), (1,), (1, 3)):
+        with pytest.raises(ValueError, match=r"energy.log_Z: weights .* do not fit log_g \(2, 3\)"):
+            module.normalise(log_g, up(np.ones(shape)))
     with pytest.raises(ValueError, match="no axes"):
         module.log_Z(up(np.zeros(())))
     with pytest.raises(ValueError, match=r"theta \(2, 3\), T \(3, 4\), log_h \(3,\) should be \(…, K\), \(N, K\)"):
         module.log_partition(log_g, T, log_h)
     with pytest.raises(ValueError, match=r"A \(3,\) should have the shape of theta without its last axis, \(2,\)"):
         module.exponential_family(theta, T, log_h, log_h)
-    with pytest.raises(ValueError, match="1 parts for 2 variables"):
-        module.product([lambda x: x], [log_h, log_h])
+    misfits = ((3, 5), (3,)), ((3, 3), (3,)), ((3, 4), (2,)), ((3, 4), (4,)), ((4,), ()), ((1, 4, 3), (1,))
+    for shape_T, shape_h in misfits:
+        with pytest.raises(ValueError, match=r"should be \(…, K\), \(N, K\)"):
+            module.log_partition(theta, up(np.zeros(shape_T)), up(np.zeros(shape_h)))
+    for parts, variables in ((1, 2), (2, 1), (0, 0)):
+        with pytest.raises(ValueError, match=f"{parts} parts for {variables} variables"):
+            module.product([lambda x, *_: x] * parts, [log_h] * variables)
     with pytest.raises(ValueError, match=r"part \(2, 3\) should have the shape of the first part, \(3,\)"):
         module.product([lambda x: x, lambda y, x: y], [log_h, log_g])
-    with pytest.raises(ValueError, match=r"log_alpha \(2,\) does not fit log_parts \(2, 3\)"):
-        module.mixture(up(np.zeros(2)), log_g)
+    for shape in ((2,), (4,), (1,), (), (2, 3), (1, 3)):
+        with pytest.raises(ValueError, match=r"log_alpha .* does not fit log_parts \(2, 3\)"):
+            module.mixture(up(np.zeros(shape)), log_g)
     for weights in (0, 0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=rf"energy.log_Z: weights {weights} should be positive"):
             module.normalise(log_g, weights)

@@ -331,8 +331,9 @@ def test_misfits_are_refused():
     for epsilon in (0.0, -1.0, 1.0, np.nan):
         with pytest.raises(ValueError, match="is not between 0 and 2σ² = 1.0"):
             library.stationary(np.array([2.0, 0.5]), epsilon)
-    with pytest.raises(ValueError, match=r"sigma \(2, 1\) should be one row"):
-        library.annealed_steps(np.ones((2, 1)), 0.1)
+    for shape in ((2, 1), (), (0,)):
+        with pytest.raises(ValueError, match="sigma .* should be one row"):
+            library.annealed_steps(np.ones(shape), 0.1)
     for epsilon in (-0.1, np.nan):
         for step in (library.step, library.step_half):
             with pytest.raises(ValueError, match=rf"langevin.step(_half)?: epsilon = {epsilon} should be 0 or more"):

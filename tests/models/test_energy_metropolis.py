@@ -245,5 +245,6 @@ def test_misfits_are_refused():
         library.start(lowered(lambda x: -(x**2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"x_new \(2, 2\), u \(2,\) do not fit chains \(3, 2\)"):
         library.step(lowered(lambda x: np.zeros(2)), state, np.zeros((2, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match=r"u \(3, 1\)"):
-        library.step(log_p, state, np.zeros((3, 2)), np.zeros((3, 1)))
+    for x_new, u in (((3, 2), (3, 1)), ((3, 2), (2,)), ((3, 2), (4,)), ((2, 2), (3,)), ((4, 2), (3,))):
+        with pytest.raises(ValueError, match=r"do not fit chains \(3, 2\)"):
+            library.step(log_p, state, np.zeros(x_new), np.zeros(u))

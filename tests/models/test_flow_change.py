@@ -3,6 +3,7 @@
 import itertools
 import math
 import types
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -377,6 +378,19 @@ def test_gradients_reach_the_parameters():
         sg.check_grads(lambda z, *args: model(*args).inverse(z), (x, d, b, L, A, B, c), order=2)
 
 
+def test_maps_are_themselves_and_stay_so():
+    d, L, flip = up(np.ones(2)), up(np.eye(2)), change.Permutation((1, 0))
+    for make, name in (
+        (lambda: change.Diagonal(d, d), "d"), (lambda: change.Triangular(L, d), "L"),
+        (lambda: change.Permutation((1, 0)), "order"), (lambda: change.Coupling(np.cos, 1), "k"),
+        (lambda: change.Compose((flip,)), "flows"), (lambda: change.Inverse(flip), "flow"),
+    ):  # fmt: skip
+        one = make()
+        assert len({one, one, make()}) == 2
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, name, None)
+
+
 def test_misfits_are_refused():
     three, two = up(np.ones(3)), up(np.ones(2))
     x = up(np.zeros((4, 3)))
@@ -384,16 +398,19 @@ def test_misfits_are_refused():
         change.Diagonal(three, two)
     with pytest.raises(ValueError, match=r"flow.Diagonal: x \(4, 3\) should have the shape of a batch, \(4, 2\)"):
         change.Diagonal(two, two).forward_and_log_det(x)
-    with pytest.raises(ValueError, match=r"L \(3,\) and b \(3,\) should be \(D, D\) and \(D,\)"):
-        change.Triangular(three, three)
+    for L in (three, up(np.ones((2, 2))), up(np.ones((3, 2))), up(np.ones((4, 4)))):
+        with pytest.raises(ValueError, match=r"L .* and b \(3,\) should be \(D, D\) and \(D,\)"):
+            change.Triangular(L, three)
     with pytest.raises(ValueError, match=r"flow.Triangular: x"):
         change.Triangular(up(np.eye(2)), two).forward_and_log_det(x)
-    with pytest.raises(ValueError, match=r"\[0, 2\] is no order of 0 … 1"):
-        change.Permutation([0, 2])
+    for order in ([0, 2], [0, 0], [1, 1], [-1, 0]):
+        with pytest.raises(ValueError, match="is no order of 0 … 1"):
+            change.Permutation(order)
     with pytest.raises(ValueError, match=r"flow.Permutation: x"):
         change.Permutation([1, 0]).forward_and_log_det(x)
-    with pytest.raises(ValueError, match=r"\(4, 3\) cannot be split after 3"):
-        change.Coupling(lambda a: change.Affine(a, a), 3).forward_and_log_det(x)
+    for y, k in ((x, 3), (x, 4), (x, 0), (x, -1), (x[0], 1), (x[None], 1)):
+        with pytest.raises(ValueError, match=f"cannot be split after {k}"):
+            change.Coupling(lambda a: change.Affine(a, a), k).forward_and_log_det(y)
     with pytest.raises(ValueError, match=r"s \(4, 2\) should have the shape of the part that moves, \(4, 1\)"):
         change.Coupling(lambda a: change.Affine(a, a), 2).inverse(x)
     for flow in (change.Diagonal(two, two), change.Triangular(up(np.eye(2)), two), change.Permutation([1, 0])):

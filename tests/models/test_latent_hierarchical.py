@@ -405,6 +405,12 @@ def test_misfits_are_refused():
     for f in (hierarchical_module.log_joint, hierarchical_module.log_posterior, hierarchical_module.elbo_neighbours):
         with pytest.raises(ValueError, match="2 steps up and 2 down cannot have 1 latents"):
             f(c.model, x, zs[:1])
+        with pytest.raises(ValueError, match="2 steps up and 2 down cannot have 3 latents"):
+            f(c.model, x, [*zs, zs[1]])
+        with pytest.raises(ValueError, match="1 steps up and 2 down"):
+            f(c.model._replace(up=c.model.up[:1]), x, zs)
+        with pytest.raises(ValueError, match="2 steps up and 1 down"):
+            f(c.model._replace(down=c.model.down[:1]), x, zs)
     with pytest.raises(ValueError, match="Affine only"):
         hierarchical_module.elbo_kl(c.model, x, zs)
     with pytest.raises(ValueError, match="0 steps up"):

@@ -107,7 +107,11 @@ def test_float32_stays_float32():
 
 
 def test_misfits_are_refused():
-    with pytest.raises(ValueError, match=r"no 3 tangents in Jacobians \(1, 2, 4\)"):
-        tangents.vectors(np.zeros((1, 2, 4)), 3)
-    with pytest.raises(ValueError, match=r"J_f \(2, 4\), tangents \(2, 1, 4\)"):
-        tangents.tangent_prop(np.zeros((2, 4)), np.zeros((2, 1, 4)))
+    for shape, r in (((1, 2, 4), 3), ((1, 4, 2), 3), ((1, 2, 4), 0), ((1, 2, 4), -1), ((2, 4), 1), ((1, 1, 2, 4), 1)):
+        with pytest.raises(ValueError, match=f"no {r} tangents in Jacobians"):
+            tangents.vectors(np.zeros(shape), r)
+    for shape in ((2, 4), (3, 3, 4), (1, 3, 4), (2, 3, 3), (2, 3, 5), (2, 1, 3, 4)):
+        J_f, v = np.zeros(shape), np.zeros((2, 1, 4))
+        for pair in ((J_f, v), (v, J_f)):
+            with pytest.raises(ValueError, match=r"should be \(B, K, D\), \(B, r, D\)"):
+                tangents.tangent_prop(*pair)

@@ -141,8 +141,9 @@ def test_float32_stays_float32():
 
 
 def test_misfits_are_refused():
-    with pytest.raises(ValueError, match=r"E \(4, 3\) and codebook \(5, 2\)"):
-        vq.nearest(np.zeros((4, 3)), np.zeros((5, 2)))
+    for E, codebook in (((4, 3), (5, 2)), ((4, 3), (5, 4)), ((4, 3), (3,)), ((4, 3), (1, 5, 3)), ((3,), (5, 3))):
+        with pytest.raises(ValueError, match=r"should be \(B, …, d\) and \(K, d\)"):
+            vq.nearest(np.zeros(E), np.zeros(codebook))
     with pytest.raises(ValueError, match=r"decoded \(4, 1\)"):
         vq.loss(np.zeros((4, 3)), np.zeros((4, 1)), np.zeros((4, 2)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"e \(4, 1\)"):
