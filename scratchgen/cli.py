@@ -1,4 +1,4 @@
-"""The command line: list, train, sample, evaluate, report, verify.
+"""The command line: list, train, sample, evaluate, report, verify, info.
 
 Exit codes: 0 done; 1 `verify` found something that does not hold; 2 a request that cannot be served, said in one
 line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
@@ -99,6 +99,7 @@ def commands() -> None:
     scratchgen evaluate runs/ddpm        judge it again
     scratchgen report runs/ddpm          draw its page again
     scratchgen verify                    run the tests of every equation; leaves runs/verify/index.html
+    scratchgen info                      the machine, its libraries, and what holds them back
 
     scratchgen COMMAND --help says more.
     """
@@ -314,6 +315,25 @@ def verify(
 
     if not check(pattern, examples, backend or active().name, folder, MUTANTS[mutants], jobs):
         raise click.exceptions.Exit(1)
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="The same for programs.")
+def info(as_json: bool) -> None:
+    """The processor, BLAS, backends and versions; what to say when something is slow or wrong.
+
+    One more line says where the environment holds OpenBLAS to slower kernels than the processor's.
+    """
+    import json
+
+    from scratchgen.info import facts, lines
+
+    found = facts()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for label, text in lines(found):
+        click.echo(click.style(f"{label:12}", bold=True) + text)
 
 
 DRAWN = 100  # the purpose of random numbers for `sample`
