@@ -12,13 +12,15 @@ them shrink to one block.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from scratchgen.recording import Call, Given, Recorder, Slot, mapped
+from scratchgen.recording import Call, Given, Recorder, ReplayError, Slot, is_reduce, mapped
 
 ALIGNED = 64  # bytes of a cache line
 LARGE = 1 << 17  # bytes of an array from which blocks pay
@@ -99,7 +101,7 @@ def by_rows(call: Call, depth: int) -> Call | None:
 
 def reduced(call: Call) -> tuple[int, ...]:
     """The axes that are summed over."""
-    return call.options["axis"] if getattr(call.function, "__name__", "") == "reduce" else ()
+    return call.options["axis"] if call.how == "out" and is_reduce(call.function) else ()
 
 
 def iterated(call: Call) -> Any:
@@ -193,6 +195,7 @@ class Plan:
                         nbytes = nbytes // step.n * step.rows
                 spans.append((root, nbytes, first, self.last[root]))
         self.places, self.nbytes = placed(spans)
+        give_back()  # what the recordings left
         raw = np.zeros(self.nbytes + ALIGNED, np.uint8)
         self.memory = raw[-raw.__array_interface__["data"][0] % ALIGNED :]
         self.arrays: dict[tuple[Any, ...], np.ndarray] = {}
@@ -228,7 +231,8 @@ class Plan:
                         step.calls = []
                 elif out is out.root or (out.layout, out.offset) == (slot.layout, 0):
                     fits = slot.offset == 0 and slot.layout == out.layout and root.layout == out.root.layout
-                    if new and fits and out.origin == "made" and self.first[out.root] == i and out.root not in self.home:
+                    fits = fits and out.origin == "made" and self.first[out.root] == i and out.root not in self.home
+                    if new and fits:
                         self._move(out.root, *self.owner(root))
                         break
 
@@ -256,6 +260,12 @@ class Plan:
         return self.arrays[key]
 
 
+def give_back() -> None:
+    """Return free memory of the heap, which keeps it otherwise (`train.machine`), to the system."""
+    with suppress(AttributeError, OSError):  # where the C library is not GNU's
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def placed(spans: Sequence[tuple[Any, int, int, int]]) -> tuple[dict[Any, int], int]:
     """Offsets for (key, bytes, first, last), no two overlapping that live at one time, and the bytes in all.
 
@@ -279,7 +289,7 @@ def placed(spans: Sequence[tuple[Any, int, int, int]]) -> tuple[dict[Any, int], 
 
 def compiled(plan: Plan) -> Any:
     """The function: one line per call, arrays and functions by name; blocks as loops over lists of arrays."""
-    names: dict[str, Any] = {"copyto": np.copyto, "given": plan.given}
+    names: dict[str, Any] = {"copyto": np.copyto, "into": into, "given": plan.given}
     known: dict[int, str] = {}
 
     def name(thing: Any) -> str:
@@ -311,7 +321,6 @@ def compiled(plan: Plan) -> Any:
 
 def line(call: Call, name: Any, array: Any) -> str:
     """The call in Python."""
-    floats = [s.dtype for s in call.reads if s.dtype.kind == "f"]
 
     def text(x: Any) -> str:
         if type(x) is Slot:
@@ -321,13 +330,30 @@ def line(call: Call, name: Any, array: Any) -> str:
         if type(x) in (tuple, list):
             inner = "".join(f"{text(part)}, " for part in x)
             return f"({inner})" if type(x) is tuple else f"[{inner}]"
-        if type(x) in (int, float) and floats and isinstance(call.function, np.ufunc):
-            x = np.asarray(x, floats[0])  # a number as an array: rounded alike, and twice as fast
         return name(x)
 
-    inner = "".join([*(f"{text(x)}, " for x in call.args), *(f"{key}={text(x)}, " for key, x in call.options.items())])
+    settings = (f"{key}={text(x)}, " for key, x in call.options.items())
+    inner = "".join([*(f"{text(x)}, " for x in rounded(call)), *settings])
     if call.how == "copy":
         return f"copyto({text(call.out)}, {inner})"
     if call.how == "into":
-        return f"copyto({text(call.out)}, {text(call.function)}({inner}))"
+        return f"into({text(call.out)}, {text(call.function)}({inner}), {name(call.name)})"
     return f"{text(call.function)}({inner}{f'out={text(call.out)}' if call.how == 'out' else ''})"
+
+
+def rounded(call: Call) -> tuple[Any, ...]:
+    """The arguments of a call; an elementwise function's numbers as arrays, rounded as it would: twice as fast."""
+    args, numbers = call.args, [type(x) in (int, float) for x in call.args]
+    plain = all(type(x) in (int, float, Slot) for x in args)
+    if not (any(numbers) and plain and isinstance(call.function, np.ufunc)) or call.options:
+        return args
+    given = [type(x) if number else x.dtype for x, number in zip(args, numbers, strict=True)]
+    known = zip(args, numbers, call.function.resolve_dtypes((*given, None))[:-1], strict=True)
+    return tuple(np.asarray(x, kind) if number and kind.kind == "f" else x for x, number, kind in known)
+
+
+def into(out: np.ndarray, result: Any, name: str) -> None:
+    """Copies what a function gave; its shape may depend on numbers (`x[x > 0]`)."""
+    if np.shape(result) != out.shape:
+        raise ReplayError(f"replay: {name} gives an array of shape {np.shape(result)}; {out.shape} was recorded")
+    np.copyto(out, result)

@@ -15,12 +15,14 @@ from copy import copy
 from pathlib import Path
 from threading import get_ident
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
 from scratchgen import tracing
 from scratchgen.autograd.tensor import Tensor
 from scratchgen.backend import is_basic, numpy, register
+from scratchgen.random import Generator
 
 
 class ReplayError(RuntimeError):
@@ -115,6 +117,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         self.flags = copy(FLAGS)
 
     T = property(lambda self: self.transpose())
+    mT = property(lambda self: self.swapaxes(-1, -2))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         return self.by.ufunc(ufunc, method, inputs, options)
@@ -126,11 +129,14 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         """Attributes as the array's, methods as NumPy's functions, and no way to a number."""
         if name in ("shape", "strides", "dtype", "ndim", "size", "nbytes", "itemsize"):
             return getattr(self.value, name)
-        if name == "item":
-            self._read("item()")
-        if not hasattr(np, name):
+        if name in ("item", "tolist"):
+            self._read(f"{name}()")
+        function = METHODS.get(name) or getattr(np.ndarray, name, None)
+        if not callable(function):
+            if hasattr(np.ndarray, name) and not name.startswith("_"):
+                raise self.by.error(f"the attribute {name!r} of an array cannot be recorded", self.slot)
             raise AttributeError(f"replay: an array of a recorded step has no {name!r}")
-        return lambda *args, **options: self.by.function(getattr(np, name), (self, *args), options)
+        return lambda *args, **options: self.by.function(function, (self, *args), options)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -144,11 +150,17 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     def __setitem__(self, index: Any, value: Any) -> None:
         self.by.assign(self, index, value)
 
-    def __pow__(self, exponent: Any) -> Any:
+    def _power(self, exponent: Any, **out: Any) -> Any:
         """NumPy's operator, not its function, takes shorter ways for these exponents."""
         ways = {2: np.square, 0.5: np.sqrt, 1: np.positive, -1: np.reciprocal}
         way = ways.get(exponent) if type(exponent) in (int, float) and self.dtype.kind == "f" else None
-        return np.power(self, exponent) if way is None else way(self)
+        return np.power(self, exponent, **out) if way is None else way(self, **out)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return self._power(exponent)
+
+    def __ipow__(self, exponent: Any) -> Any:
+        return self._power(exponent, out=self)
 
     def reshape(self, *shape: Any) -> Any:
         here = self if np.may_share_memory(self.value, self.value.reshape(*shape)) else self.copy()
@@ -178,6 +190,13 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     __float__ = lambda self: self._read("float()")  # noqa: E731
     __int__ = lambda self: self._read("int()")  # noqa: E731
     __index__ = lambda self: self._read("an index, range() or a shape")  # noqa: E731
+    __round__ = lambda self, *_: self._read("round()")  # noqa: E731
+
+    def __format__(self, _: str) -> str:
+        return self._read("a text")
+
+    def __str__(self) -> str:
+        return self._read("a text")
 
 
 FLAGS = type("Flags", (), {})()  # an array of the step may be called read-only: nobody writes to it unheard
@@ -185,17 +204,26 @@ REDUCTIONS: dict[Any, np.ufunc] = {
     np.sum: np.add, np.max: np.maximum, np.min: np.minimum, np.prod: np.multiply, np.any: np.logical_or,
     np.all: np.logical_and,
 }  # fmt: skip
+METHODS = {f.__name__: f for f in (*REDUCTIONS, np.mean)}
+SAME = (np.atleast_1d, np.atleast_2d, np.atleast_3d, np.squeeze, np.ndarray.squeeze)  # may give what they are given
 register(numpy, Recorded)
 
 
 class Recorder:
-    """Writes down the calls of one step.  arguments: of the step; its arrays become inputs."""
+    """Writes down the calls of one step.  arguments: of the step; its arrays become inputs.  before: the recorder that
+    has heard the step already.
 
-    def __init__(self, arguments: tuple[Any, ...]) -> None:
+    Arrays from outside may be written to by what is recorded only: their check sums tell.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...], before: Recorder | None = None) -> None:
         self.calls: list[Call] = []
         self.inputs: list[Slot] = []
         self.roots = 0
-        self.known: dict[tuple[Any, ...], Recorded] = {}  # arrays from outside, by their place in memory
+        self.known: dict[int, Recorded] = {}  # arrays from outside, by the object whose memory it is
+        self.sums: dict[int, tuple[np.ndarray, int]] = {}  # those and their check sums
+        for known in before.known.values() if before is not None else ():
+            self._heard(known.value)
         self.lent: list[tuple[Tensor, np.ndarray]] = []  # tensors whose value is recorded for now
         self.thread = get_ident()
         self.results: Any = None
@@ -208,6 +236,7 @@ class Recorder:
         try:
             results = mapped(step(*self.arguments), lambda x: x.value if type(x) is Tensor else x)
             self.results = self._slots(results)
+            self._check()
             return mapped(self._raw(results), lambda x: np.array(x) if is_array(x) else x)
         finally:
             tracing.recorder = None
@@ -243,14 +272,21 @@ class Recorder:
     def _lifted(self, x: Any) -> Any:
         if not is_array(x):
             return x
-        place = (x.__array_interface__["data"][0], x.shape, x.strides, x.dtype)
-        if place not in self.known:
-            self.known[place] = self._root(x, "outside")
-        return self.known[place]
+        if id(memory := owner(x)) not in self.known:
+            self.known[id(memory)] = self._root(memory, "outside")
+            if id(memory) not in self.sums:
+                self._heard(memory)
+        root = self.known[id(memory)]
+        return root if x is memory else self.look(root, x)
 
     def _slots(self, x: Any) -> Any:
         lifted = mapped(x, self._lifted)
-        return mapped(lifted, lambda x: x.slot if type(x) is Recorded else x)
+        return mapped(lifted, lambda x: self._slot(x) if type(x) is Recorded else x)
+
+    def _slot(self, x: Recorded) -> Slot:
+        if x.by is not self or tracing.listener() is not self:
+            raise self.error("an array that a recorded step left behind, in an attribute or a list,")
+        return x.slot
 
     def _raw(self, x: Any) -> Any:
         return mapped(x, lambda x: x.value if type(x) is Recorded else x)
@@ -266,57 +302,78 @@ class Recorder:
 
     def _write(self, call: Call) -> None:
         """A call that writes to memory that was there before."""
+        if call.out.origin == "input":  # type: ignore[union-attr]
+            raise self.error(f"{call.name} writes to an argument; copy it first")
         call.out.root.written += 1  # type: ignore[union-attr]
+        if call.out.origin == "outside":  # type: ignore[union-attr]
+            self._heard(call.out.root.array)  # type: ignore[union-attr, arg-type]
         self.calls.append(call)
 
     def ufunc(self, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        raw, slots = self._raw(inputs), self._slots(inputs)
-        (out,) = options.pop("out", None) or (None,)
         if method == "reduce":
-            return self._reduce(ufunc, *inputs, **options)
+            return self.function(ufunc.reduce, inputs, options)
+        (out,) = options.pop("out", None) or (None,)
+        target = inputs[0] if method == "at" else out
+        if target is not None and type(target) is not Recorded:
+            raise self.error(f"{ufunc.__name__} writes to an array that the step did not make")
+        raw, slots = self._raw(inputs), self._slots(inputs)
         if method == "at":
             ufunc.at(*raw)
             return self._write(Call("only", ufunc.at, slots, {}, slots[0]))
         if method != "__call__" or ufunc.nout > 1:
             raise self.error(f"{ufunc.__name__}.{method} with {ufunc.nout} results cannot be recorded")
-        call = Call("out", ufunc, slots, options)
+        call = Call("out", ufunc, slots, self._slots(options))
         if out is None:
-            return self.made(call, ufunc(*raw, **options))
-        out = self._lifted(out)
-        ufunc(*raw, out=out.value, **options)
+            return self.made(call, ufunc(*raw, **self._raw(options)))
+        ufunc(*raw, out=out.value, **self._raw(options))
         self._write(call._replace(out=out.slot))
         return out
 
     def _reduce(self, ufunc: np.ufunc, x: Any, axis: Any = 0, keepdims: bool = False) -> Any:
         x = self._lifted(x)
+        result = ufunc.reduce(x.value, axis=axis, keepdims=keepdims)
         axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        options: Any = {"axis": tuple(a % x.ndim for a in axes), "keepdims": bool(keepdims)}
-        return self.made(Call("out", ufunc.reduce, (x.slot,), options), ufunc.reduce(x.value, **options))
+        options: Any = {"axis": tuple(a % x.ndim for a in axes if x.ndim), "keepdims": bool(keepdims)}
+        return self.made(Call("out", ufunc.reduce, (x.slot,), options), result)
 
     def function(self, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """A function that is no ufunc: its result is a look at an argument, or new."""
-        if options.keys() <= {"axis", "keepdims"} and function in REDUCTIONS:
-            return self._reduce(REDUCTIONS[function], *args, **{"axis": None, **options} if len(args) < 2 else options)
-        if options.keys() <= {"axis", "keepdims"} and function is np.mean and args[0].dtype.kind == "f":
-            total = self.function(np.sum, args, options)
-            return np.divide(total, args[0].size / total.size, out=total)
-        if function is np.concatenate:
-            return self._concatenate(*args, **options)
-        if isinstance(function, np.ufunc):
-            return self.ufunc(function, "__call__", args, options)
+        if options.keys() <= {"axis", "keepdims"} and len(args) < 3:
+            if function in REDUCTIONS:
+                axis = {"axis": None} if len(args) < 2 else {}
+                return self._reduce(REDUCTIONS[function], *args, **{**axis, **options})
+            if is_reduce(function):
+                return self._reduce(function.__self__, *args, **options)
+            if function is np.mean and args[0].dtype.kind == "f" and 0 < args[0].size < 1 << 24:
+                total = self.function(np.sum, args, options)
+                return np.divide(total, args[0].size / total.size, out=total)
+            if function is np.concatenate:
+                return self._concatenate(*args, **options)
         result = function(*self._raw(args), **self._raw(options))
-        if function in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
+        if function in (np.zeros_like, np.ones_like, np.empty_like):
             return result  # a constant
-        for x in leaves((args, options)):
-            if type(x) is Recorded and is_array(result) and owner(result) is owner(x.value):
-                return x if result is x.value else self.look(x, result)
+        look = self._look_at((args, options), function, result)
+        if look is not None:
+            return look
         if not isinstance(result, (np.ndarray, np.generic)):
             raise self.error(f"{function.__name__} gives a {type(result).__name__}, not an array")
         how = "out" if function in (np.cumsum, np.einsum) else "into"
         return self.made(Call(how, function, self._slots(args), self._slots(options)), result)
 
-    def _concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+    def _look_at(self, given: Any, function: Any, result: Any) -> Recorded | None:
+        """A function's result, where it lies in the memory of what the function was given."""
+        for x in leaves(given) if is_array(result) else ():
+            value = self._raw(x)
+            if is_array(value) and owner(result) is owner(value):
+                if result is value and function not in SAME:
+                    raise self.error(f"{function.__name__} writes to an array that it is given")
+                return self.look(self._lifted(x), result)
+        return None
+
+    def _concatenate(self, arrays: Sequence[Any], axis: int | None = 0) -> Any:
         """Every part is copied to its place, or better still made there."""
+        if axis is None:
+            arrays, axis = [self._lifted(x).reshape(-1) for x in arrays], 0
         whole, start = self._root(np.concatenate(self._raw(tuple(arrays)), axis=axis), "made"), 0
         for x in map(self._lifted, arrays):
             place = [slice(None)] * whole.ndim
@@ -335,7 +392,7 @@ class Recorder:
         if type(value) is Recorded and value.slot.key == part.slot.key:
             return None  # the end of x[index] += …
         part.value[...] = self._raw(value)
-        return self._write(Call("copy", "assignment", self._slots((value,)), {}, part.slot))
+        return self._write(Call("copy", "assignment", self._slots((value,)), {"casting": "unsafe"}, part.slot))
 
     def whole(self, forward: Any, xp: Any, arrays: Sequence[Any], settings: dict[str, Any]) -> Any:
         """An operation that is one call."""
@@ -343,7 +400,22 @@ class Recorder:
 
     def effect(self, method: Any, whose: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         """What is to be done anew each time; to a generator that was given, or to whom it is done now."""
-        return self._unheard(Call("into", method, (whose, *args), options, always=True))
+        if not isinstance(whose, Generator):
+            self._check()
+        result = self._unheard(Call("into", method, (whose, *args), options, always=True))
+        for memory, _ in list(self.sums.values()) if not isinstance(whose, Generator) else ():
+            self._heard(memory)
+        return result
+
+    def _heard(self, memory: np.ndarray) -> None:
+        """What an array from outside holds now is what the calls so far have made of it."""
+        self.sums[id(memory)] = memory, check_sum(memory)
+
+    def _check(self) -> None:
+        for memory, was in self.sums.values():
+            if check_sum(memory) != was:
+                what = f"an array of {memory.dtype} from outside"
+                raise ReplayError(f"replay: NumPy itself wrote to {what}, which nobody hears; use Tensor.assign")
 
     def _unheard(self, call: Call) -> Any:
         """A call of which only the result is recorded."""
@@ -352,6 +424,9 @@ class Recorder:
             result = call.function(*self._raw(call.args), **self._raw(call.options))
         finally:
             tracing.recorder = here
+        look = self._look_at((call.args, call.options), call.function, result)
+        if look is not None:
+            return look
         given = [Given(i) for i, x in enumerate(self.given) if x is call.args[0]]
         args = self._slots((*(given or call.args)[:1], *call.args[1:]))
         call = call._replace(args=args, options=self._slots(call.options))
@@ -372,6 +447,15 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray)
 
 
+def check_sum(array: np.ndarray) -> int:
+    """0 for an array that nobody can write to: it may be a file, and large."""
+    return crc32(array.ravel("K").view(np.uint8).data) if array.flags.writeable else 0
+
+
+def is_reduce(function: Any) -> bool:
+    return getattr(function, "__name__", "") == "reduce"
+
+
 def owner(array: np.ndarray) -> Any:
     """Whose memory it is."""
     while is_array(array.base):
@@ -388,7 +472,8 @@ def is_dense(array: np.ndarray) -> bool:
 def caller() -> str:
     """File and line of the code that asked, outside of the engine."""
     frame: Any = sys._getframe(1)
-    engine = tuple(str(Path(__file__).parent / name) for name in ("re", "tracing.py", "ops", "autograd", "backend.py"))
+    here = Path(__file__).parent
+    engine = (__file__, *(str(here / name) for name in ("tracing.py", "ops", "autograd", "backend.py")), np.__path__[0])
     while frame.f_back is not None and frame.f_code.co_filename.startswith(engine):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -84,7 +84,7 @@ class replay:
         if len(self.before) >= KEPT and kinds not in self.before:
             raise ReplayError(f"replay: {KEPT} different shapes or numbers among the arguments of "
                               f"{getattr(self.step, '__name__', 'a step')}: pass a number that changes as an array")
-        recorder = Recorder(arguments)
+        recorder = Recorder(arguments, self.before.get(kinds))
         values = recorder.run(self.step)
         if kinds in self.before:
             compare(self.before[kinds], recorder)
