@@ -119,12 +119,14 @@ class NumpyBackend(Backend):
     # Of small arrays these give NumPy's results in less time; its own ways are through a good deal of Python.
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return x.sum(axis=axis, keepdims=keepdims)
+        if x.size < fastmath.MANY_TO_SUM:
+            return x.sum(axis=axis, keepdims=keepdims)
+        return fastmath.sum(x, axis, keepdims)
 
     def mean(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         if x.dtype not in (float32, float64) or not x.size:
             return np.mean(x, axis=axis, keepdims=keepdims)
-        total = x.sum(axis=axis, keepdims=keepdims)
+        total = self.sum(x, axis, keepdims)
         return total / (x.size // total.size)
 
     def broadcast_to(self, x: Any, shape: tuple[int, ...]) -> Any:

@@ -69,6 +69,65 @@ def test_a_result_does_not_depend_on_size_or_layout(function):
     assert function(x[0].reshape(())).dtype == np.float32
 
 
+# --- sums ---------------------------------------------------------------------------------------------------
+
+SUMS = [  # shape, axis
+    ((64, 28, 28, 32), (0, 1, 2)), ((50_176, 32), 0), ((2048, 512), 0), ((20_000, 3), 0), ((1_000_000, 2), 0),
+    ((16, 784, 32), 1), ((16, 1999, 8), -2), ((8, 14, 14, 32), (2, 1)), ((600, 2, 16), 1), ((9, 1025, 2, 2), (0, 1)),
+    ((4000, 10), -1), ((300, 2, 16), (-1, 1)), ((8192, 2), (1,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "axis"), SUMS, ids=str)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_are_no_less_exact_than_numpys(shape, axis, keepdims):
+    """Float32 sums beside those of float64: the largest error is at most NumPy's, or a few roundings of the result."""
+    x = np.random.default_rng(2).normal(0.3, 1, shape).astype(np.float32)
+    wanted = x.astype(np.float64).sum(axis, keepdims=keepdims)
+    y, theirs = fastmath.sum(x, axis, keepdims), x.sum(axis, keepdims=keepdims)
+    assert y.shape == wanted.shape
+    assert y.dtype == np.float32
+    assert np.abs(y - wanted).max() <= max(np.abs(theirs - wanted).max(), 3e-7 * np.abs(wanted).max())
+    many = x.astype(np.float64)
+    np.testing.assert_allclose(fastmath.sum(many, axis, keepdims), wanted, rtol=0, atol=1e-15 * np.abs(many).sum())
+
+
+def test_long_sums_round_far_less_than_one_by_one():
+    x = np.random.default_rng(3).normal(0.3, 1, (200_000, 8)).astype(np.float32)
+    wanted = x.astype(np.float64).sum(0)
+    ours, theirs = np.abs(fastmath.sum(x, 0) - wanted).max(), np.abs(x.sum(0) - wanted).max()
+    assert ours < theirs / 10
+
+
+def test_sums_that_stay_numpys():
+    """Axes apart, memory in another order, integers, long rows, and nothing."""
+    x = np.random.default_rng(4).standard_normal((40, 50, 60)).astype(np.float32)
+    for y, axis in (
+        (x, (0, 2)), (x, None), (x, (1, 2)), (x, ()), (x.T, 0), (x[::2], 0), (x[:, :, ::2], 0), (x[::-1], 1),
+        (np.broadcast_to(x[:1], x.shape), 0), ((x * 100).astype(int), 0), (x > 0, 0), (x[:0], 0), (x[:0], 1),
+        (x.astype(np.float16), 0), (x.astype(complex), 0),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(fastmath.sum(y, axis), y.sum(axis))
+        np.testing.assert_array_equal(fastmath.sum(y, axis, True), y.sum(axis, keepdims=True))
+
+
+def test_nan_and_infinity_stay_in_their_columns():
+    x = np.ones((2000, 16), np.float32)
+    x[700, 3], x[1900, 5] = np.nan, np.inf
+    y = fastmath.sum(x, 0)
+    assert np.isnan(y[3])
+    assert np.isinf(y[5])
+    assert y[[0, 1, 2, 4, 6, 15]].tolist() == [2000] * 6
+
+
+def test_the_gradient_of_a_bias_is_such_a_sum():
+    x = np.random.default_rng(5).standard_normal((64, 14, 14, 32)).astype(np.float32)
+    bias = np.zeros(32, np.float32)
+    np.testing.assert_array_equal(sg.grad(lambda b: ops.sum(x * (x + b)))(bias), fastmath.sum(x, (0, 1, 2)))
+    np.testing.assert_array_equal(ops.sum(x, axis=(0, 1, 2)), fastmath.sum(x, (0, 1, 2)))
+    np.testing.assert_array_equal(ops.mean(x, axis=(1, 2)), fastmath.sum(x, (1, 2)) / 196)
+
+
 # --- adding into rows ---------------------------------------------------------------------------------------
 
 ROWS = [  # shape of the table, shape of the index
