@@ -306,14 +306,19 @@ def test_a_mixture_is_itself_and_stays_so():
 
 def test_misfits_are_refused():
     w, m, c = (active().asarray(part) for part in mixture(1, 2, 3))
-    for parts in ((w[:1], m, c), (w, m[:, :2], c), (w, m, c[0]), (m, m, c)):
+    wrong = [((), (2, 3), (2, 3, 3)), ((1, 2), (2, 3), (2, 3, 3)), ((2, 3), (2, 3), (2, 3, 3)),
+             ((1,), (2, 3), (2, 3, 3)), ((3,), (2, 3), (2, 3, 3)), ((2,), (2,), (2, 2)), ((2,), (2, 2), (2, 3, 3)),
+             ((2,), (1, 1, 2, 3), (1, 1, 2, 3, 3)), ((2,), (2, 3), (3, 3)), ((2,), (2, 3), (1, 3, 3)),
+             ((2,), (2, 3), (2, 2, 3)), ((2,), (2, 3), (2, 3, 2)), ((2,), (2, 3), (2, 4, 4))]  # fmt: skip
+    for shapes in wrong:
         with pytest.raises(ValueError, match=r"should be \(K,\), \(K, d\) and \(K, d, d\)"):
-            exact.Mixture(*parts)
+            exact.Mixture(*up([np.ones(shape) for shape in shapes]))
     with pytest.raises(TypeError, match="covs is float32 but means is float64"):
         exact.Mixture(w, m, c.astype("float32"))
     data, xp = exact.Mixture(w, m, c), active()
-    with pytest.raises(ValueError, match=r"x \(4, 2\) does not fit means \(2, 3\)"):
-        data.score(xp.zeros((4, 2)))
+    for shape in ((4, 2), (4, 4), (3,), (1, 4, 3), (4, 3, 1)):
+        with pytest.raises(ValueError, match=r"x .* does not fit means \(2, 3\)"):
+            data.score(xp.zeros(shape))
     with pytest.raises(TypeError, match="means is float64 but x is float32"):
         data.score(xp.zeros((4, 3), "float32"))
     each = data.noisy(xp.ones(5), xp.ones(5))
