@@ -220,9 +220,10 @@ def attention(q, k, v, mask=None):
     q: (…, T, d).  k: (…, S, d).  v: (…, S, e).  mask: plain booleans that broadcast to (…, T, S), true
     where a query may look; every query must see something.  Returns (…, T, e).
     """
-    scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * (1 / sqrt(q.shape[-1]))
-    if mask is not None:
-        scores = ops.where(mask, scores, -float("inf"))
+    scores = ops.matmul(q * (1 / sqrt(q.shape[-1])), ops.swapaxes(k, -1, -2))
+    if mask is not None:  # a sum, whose gradient is ȳ itself: softmax gives 0 to what is masked anyway
+        zero = backend_of(value_of(scores)).zeros((), scores.dtype)
+        scores = scores + ops.where(mask, zero, -float("inf"))
     return ops.matmul(softmax(scores, axis=-1), v)
 
 
