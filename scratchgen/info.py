@@ -23,7 +23,7 @@ import scipy
 from threadpoolctl import threadpool_info
 
 from scratchgen.backend import active, get
-from scratchgen.train.machine import cores
+from scratchgen.cores import cores
 from scratchgen.version import VERSION
 
 Facts = dict[str, Any]
