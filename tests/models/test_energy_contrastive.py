@@ -364,10 +364,12 @@ def test_gradients():
 def test_misfits_are_refused():
     library, f = lifted(contrastive), lowered(lambda x: -(x**2).sum(axis=1))
     x = np.ones((2, 3))
-    with pytest.raises(ValueError, match=r"f gives \(2, 3\) for x \(2, 3\)"):
-        library.surrogate(lowered(lambda x: x), x, x)
-    with pytest.raises(ValueError, match=r"weights \(2, 1\) do not fit the samples' \(2,\)"):
-        library.surrogate(f, x, x, np.ones((2, 1)))
+    for wrong in (lambda x: x, lambda x: x.sum(), lambda x: x[:1, 0]):
+        with pytest.raises(ValueError, match=r"f gives .* for x \(2, 3\)"):
+            library.surrogate(lowered(wrong), x, x)
+    for shape in ((2, 1), (1,), (3,), ()):
+        with pytest.raises(ValueError, match=r"weights .* do not fit the samples' \(2,\)"):
+            library.surrogate(f, x, x, np.ones(shape))
     for k in (0, -1):
         with pytest.raises(ValueError, match=f"a chain of {k} steps"):
             library.cd(f, x, lambda x: x, k)

@@ -241,8 +241,9 @@ def test_gradients():
 def test_misfits_are_refused():
     log_p = lowered(lambda x: -(x**2).sum(axis=1))
     state = library.start(log_p, np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"log_p gives \(3, 2\) for x \(3, 2\)"):
-        library.start(lowered(lambda x: -(x**2)), np.zeros((3, 2)))
+    for wrong in (lambda x: -(x**2), lambda x: x.sum(), lambda x: x[:1, 0]):
+        with pytest.raises(ValueError, match=r"log_p gives .* for x \(3, 2\)"):
+            library.start(lowered(wrong), np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"x_new \(2, 2\), u \(2,\) do not fit chains \(3, 2\)"):
         library.step(lowered(lambda x: np.zeros(2)), state, np.zeros((2, 2)), np.zeros(2))
     for x_new, u in (((3, 2), (3, 1)), ((3, 2), (2,)), ((3, 2), (4,)), ((2, 2), (3,)), ((4, 2), (3,))):

@@ -104,6 +104,18 @@ def test_noisy_is_an_average_over_the_noise(seed, K, d, a, sigma):
     agree(np.exp(library(on_host(library(data).noisy(a, sigma))).log_prob(x)), expected, 1e-9, 1e-12)
 
 
+@pytest.mark.equation("exact.noisy")
+def test_noise_upon_noise():
+    """b·(a·x_0 + σ·ε) + τ·ε' is x_0 at the level ab, √(b²σ² + τ²), also with a level per example."""
+    data, x = mixture(11, 3, 2), points(12, 3, 2)
+    a, sigma, b, tau = np.random.default_rng(13).uniform(0.3, 1, (4, 3))
+    expected = [E.log_prob(E.noisy(data, b[i] * a[i], math.hypot(b[i] * sigma[i], tau[i])), x[i]) for i in range(3)]
+    rows = on_backend(data).noisy(*up([a, sigma])).noisy(*up([b, tau]))
+    agree(lifted(rows.log_prob)(x), expected, RTOL, ATOL)
+    numbers = on_backend(data).noisy(float(a[0]), float(sigma[0])).noisy(float(b[0]), float(tau[0]))
+    agree(lifted(numbers.log_prob)(x)[0], expected[0], RTOL, ATOL)
+
+
 @pytest.mark.equation("exact.score")
 @SOME
 @given(mixtures, seeds)
@@ -282,6 +294,10 @@ def test_data_in_single_points():
     m = on_backend(data)
     drawn = host(m.sample(Generator(4), 50))
     assert {tuple(row) for row in drawn.tolist()} == {(-1.0, 0.0), (1.0, 2.0)}
+    three = E.Mixture(np.array([0.5, 0.3, 0.2]), np.array([[0.0], [1.0], [2.0]]), np.zeros((3, 1, 1)))
+    counts = np.bincount(host(on_backend(three).sample(Generator(5), 20_000)).astype(int).ravel())
+    # chi-square of 2 degrees of freedom: beyond 27.7 with probability 1e-6
+    at_most(((counts - 20_000 * three.weights) ** 2 / (20_000 * three.weights)).sum(), 27.7)
     x = np.array([[0.0, 1.0]])  # half way between
     agree(lifted(m.denoiser)(x, 1.0, 0.5), [[0.0, 1.0]], 0, 1e-14)
 

@@ -242,9 +242,11 @@ def test_misfits_are_refused():
             predictive.reweight(misfit)
     with pytest.raises(ValueError, match=r"log_ratio \(3, 3, 4\) does not fit log_likelihood \(3, 4\)"):
         predictive.reweight(a, active().zeros((3, 3, 4), "float64"))
+    with pytest.raises(ValueError, match=r"log_ratio \(3, 4\) does not fit log_likelihood \(3, 1\)"):
+        predictive.reweight(a[:, :1], a)
     with pytest.raises(ValueError, match=r"log_prob \(3, 0\) should be"):
         predictive.posterior_predictive(a[:, :0])
     wide, tall = (active().asarray(np.zeros(shape)) for shape in ((3, 5), (4, 4)))
-    for misfit in (a[:2], a[:, :1], a[0], a[None], wide, tall):
+    for misfit in (a[:2], a[:, :1], a[0], a[:, 0], a[None], a[:, :, None], wide, tall):
         with pytest.raises(ValueError, match="does not fit log_prob"):
             predictive.posterior_predictive(a, misfit)
