@@ -37,6 +37,14 @@ def test_log_prob_is_scipys(data, seed):
 
 
 @pytest.mark.equation("exact.log_prob")
+@pytest.mark.parametrize(("K", "d"), [(300, 1), (1, 300)])
+def test_many_components_and_many_coordinates(K, d):
+    data = E.Mixture(np.full(K, 1 / K), points(9, K, d), np.tile(0.5 * np.eye(d), (K, 1, 1)))
+    x = points(10, 3, d)
+    agree(library(data).log_prob(x), E.log_prob(data, x), RTOL, ATOL)
+
+
+@pytest.mark.equation("exact.log_prob")
 @FEW
 @given(seeds, st.integers(1, 3))
 def test_a_mixture_has_mass_one(seed, K):
