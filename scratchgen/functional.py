@@ -12,7 +12,6 @@ from typing import Any
 from scratchgen import ops
 from scratchgen.autograd.primitive import primitive
 from scratchgen.autograd.tensor import value_of
-from scratchgen.autograd.transforms import vjp
 from scratchgen.backend import active, backend_of
 from scratchgen.ops import expit as sigmoid
 from scratchgen.ops import logsumexp, tanh
@@ -33,15 +32,23 @@ def silu(xp, x, /):
     One operation: the tape keeps one array instead of three.  NumPy's tanh is faster than expit.
     """
     half = x * 0.5
-    return half * xp.tanh(half) + half
+    y = xp.tanh(half)
+    y *= half
+    y += half
+    return y
 
 
 @primitive(lambda g, _y, x: g * _silu_bend(x, sigmoid(x)))
 def silu_slope(xp, x, /):
-    """silu′(x) = σ + xσ(1 − σ).  One operation: it runs at every activation of every step back."""
-    half = x * 0.5
-    sigma = xp.tanh(half) * 0.5 + 0.5
-    return sigma + x * sigma * (1 - sigma)
+    """silu′(x) = σ·(1 + x(1 − σ)).  One operation: it runs at every activation of every step back."""
+    sigma = xp.tanh(x * 0.5)
+    sigma *= 0.5
+    sigma += 0.5
+    y = 1 - sigma
+    y *= x
+    y += 1
+    y *= sigma
+    return y
 
 
 def _silu_bend(x: Any, sigma: Any) -> Any:
@@ -62,7 +69,9 @@ def leaky_relu(x, slope: float = 0.2):
 @primitive(lambda g, _y, x: g * sigmoid(x))
 def softplus(xp, x, /):
     """y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|), which does not overflow.  x̄ = ȳ·σ(x)."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.absolute(x)))
+    y = xp.log1p(xp.exp(-xp.absolute(x)))
+    y += xp.maximum(x, 0)
+    return y
 
 
 def log_sigmoid(x):
@@ -80,15 +89,18 @@ def softmax(xp, x, /, axis=-1):
     One operation because the largest x is taken out first.  An x of −inf has y = 0 and no gradient; a row of
     nothing but −inf has no softmax: nan, with NumPy's warning.
     """
-    e = xp.exp(x - x.max(axis=axis, keepdims=True))
-    return e / xp.sum(e, axis=axis, keepdims=True)
+    y = x - x.max(axis=axis, keepdims=True)
+    xp.exp(y, out=y)
+    y /= xp.sum(y, axis=axis, keepdims=True)
+    return y
 
 
 @primitive(lambda g, y, _x, axis=-1: g - ops.exp(y) * ops.sum(g, axis=axis, keepdims=True))
 def log_softmax(xp, x, /, axis=-1):
     """y = x − ln Σeˣ.  x̄ = ȳ − softmax(x)·Σȳ."""
-    x = x - x.max(axis=axis, keepdims=True)
-    return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
+    y = x - x.max(axis=axis, keepdims=True)
+    y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
+    return y
 
 
 def cross_entropy(logits, labels):
@@ -100,35 +112,42 @@ def cross_entropy(logits, labels):
     return -ops.squeeze(chosen, -1)
 
 
-def binary_cross_entropy(logits, x):
-    """−x·ln σ(l) − (1 − x)·ln(1 − σ(l)) = x·softplus(−l) + (1 − x)·softplus(l), in nats, per entry.
+@primitive(lambda g, _y, logits, x: g * (sigmoid(logits) - x), lambda g, _y, logits, _x: -(g * logits))
+def binary_cross_entropy(xp, logits, x, /):
+    """−x·ln σ(l) − (1 − x)·ln(1 − σ(l)) = x·max(−l, 0) + (1 − x)·max(l, 0) + ln(1 + e^−|l|), in nats, per entry.
 
-    The shorter softplus(l) − x·l would lose all digits where the guess is sure and right.
+    One operation: its gradients are l̄ = ȳ(σ(l) − x) and x̄ = −ȳl.  The shorter softplus(l) − x·l would lose all
+    digits where the guess is sure and right.
     """
-    return x * softplus(-logits) + (1 - x) * softplus(logits)
+    above = xp.maximum(logits, 0)
+    below = above - logits
+    y = x * below + (1 - x) * above
+    y += xp.log1p(xp.exp(-(above + below)))
+    return y
 
 
 # --- normalisation ------------------------------------------------------------------------------------------
 
 
-def _inverse_std(x: Any, axis: Any, tiny: float) -> Any:
-    return 1 / ops.sqrt(ops.var(x, axis=axis, keepdims=True) + tiny)
+def _standardise(x: Any, mean: Any, tiny: float) -> Any:
+    """y = (x − μ)/√(σ² + tiny), where `mean` says over what μ and σ² are taken."""
+    centred = x - mean(x)
+    return _standardised(x, centred, 1 / ops.sqrt(mean(ops.square(centred)) + tiny), mean)
 
 
-def _standardise_rule(g, y, x, axis, tiny):
-    centred = g - ops.mean(g, axis=axis, keepdims=True) - y * ops.mean(g * y, axis=axis, keepdims=True)
-    return _inverse_std(x, axis, tiny) * centred
+@primitive(lambda g, y, _x, _centred, scale, mean: scale * (g - mean(g) - y * mean(g * y)), None, None)
+def _standardised(xp, x, centred, scale, /, mean):
+    """y = (x − μ)·s, s = 1/√(σ² + tiny).  x̄ = s·(ȳ − mean ȳ − y·mean(ȳ∘y)).
 
-
-@primitive(_standardise_rule)
-def standardise(xp, x, /, axis, tiny):
-    """y = (x − μ)/√(σ² + tiny), μ and σ² over `axis`.  x̄ = (ȳ − mean ȳ − y·mean(ȳ∘y))/√(σ² + tiny).
-
-    One operation: the gradient in this form needs three passes instead of the composition's nine.
+    The rule of x is all of the gradient: it knows that x − μ and s are made of x.  They are given since they are made
+    already; at second order, where s has a gradient of its own, the tape knows of what.
     """
-    centred = x - xp.mean(x, axis=axis, keepdims=True)
-    var = xp.mean(centred * centred, axis=axis, keepdims=True)
-    return centred / xp.sqrt(var + tiny)
+    return centred * scale
+
+
+def standardise(x, axis, tiny):
+    """y = (x − μ)/√(σ² + tiny), μ and σ² over `axis`."""
+    return _standardise(x, lambda x: ops.mean(x, axis=axis, keepdims=True), tiny)
 
 
 def layer_norm(x, scale=None, shift=None, tiny: float = 1e-5):
@@ -136,56 +155,20 @@ def layer_norm(x, scale=None, shift=None, tiny: float = 1e-5):
     return _affine(standardise(x, (-1,), tiny), scale, shift)
 
 
-def _group_mean(x: Any, groups: int) -> Any:
+@primitive(lambda g, _y, _x, groups: ops.broadcast_to(_group_mean(g, groups) / _x.shape[1], _x.shape))
+def _group_mean(xp, x, /, groups):
     """The mean over each image's pixels and each group's channels, per channel.  (B, P, C) → (B, 1, C)."""
     b, p, c = x.shape
-    sums = ops.reshape(ops.sum(x, axis=1), (b, groups, c // groups))
-    means = ops.sum(sums, axis=-1, keepdims=True) / (p * (c // groups))
-    return ops.reshape(ops.broadcast_to(means, (b, groups, c // groups)), (b, 1, c))
-
-
-def _raw_group_mean(xp: Any, x: Any, groups: int) -> Any:
-    """`_group_mean` of a raw array."""
-    b, p, c = x.shape
-    means = x.sum(axis=1).reshape(b, groups, c // groups).sum(axis=2) / (p * (c // groups))
+    means = xp.sum(x, axis=1).reshape(b, groups, c // groups).sum(axis=2) / (p * (c // groups))
     return xp.repeat(means, c // groups, axis=1)[:, None, :]
 
 
-@primitive(lambda g, _y, x, groups, tiny: group_standardise_adjoint(g, x, groups, tiny))
-def group_standardise(xp, x, /, groups, tiny):
+def group_standardise(x, groups, tiny):
     """y = (x − μ)/√(σ² + tiny), μ and σ² over an image's pixels and a group of its channels.  x: (B, P, C).
 
     `standardise` per group, written so that every pass runs along whole rows of C numbers.
     """
-    centred = x - _raw_group_mean(xp, x, groups)
-    return centred / xp.sqrt(_raw_group_mean(xp, centred * centred, groups) + tiny)
-
-
-def _group_standardise_adjoint_rule(h, _y, g, x, groups, tiny):
-    return vjp(lambda x: _group_standardise_adjoint(g, x, groups, tiny), x)[1](h)
-
-
-@primitive(
-    lambda h, _y, _g, x, groups, tiny: group_standardise_adjoint(h, x, groups, tiny),
-    _group_standardise_adjoint_rule,
-)
-def group_standardise_adjoint(xp, g, x, /, groups, tiny):
-    """x̄ = (ȳ − mean ȳ − y·mean(ȳ∘y))/√(σ² + tiny): the Jacobian of `group_standardise`, which is symmetric.
-
-    One operation, since it runs at every norm of every step back; its own gradient is the composition's.
-    """
-    y = x - _raw_group_mean(xp, x, groups)
-    scale = 1 / xp.sqrt(_raw_group_mean(xp, y * y, groups) + tiny)
-    y *= scale
-    return scale * (g - _raw_group_mean(xp, g, groups) - y * _raw_group_mean(xp, g * y, groups))
-
-
-def _group_standardise_adjoint(g: Any, x: Any, groups: int, tiny: float) -> Any:
-    """The same as a composition."""
-    centred = x - _group_mean(x, groups)
-    scale = 1 / ops.sqrt(_group_mean(ops.square(centred), groups) + tiny)
-    y = centred * scale
-    return scale * (g - _group_mean(g, groups) - y * _group_mean(g * y, groups))
+    return _standardise(x, lambda x: _group_mean(x, groups), tiny)
 
 
 def group_norm(x, groups: int, scale=None, shift=None, tiny: float = 1e-5):

@@ -61,6 +61,19 @@ def test_binary_cross_entropy_and_its_gradient(backend):
     close(plain(backend, F.binary_cross_entropy(far, backend.asarray(np.array([0.0, 1.0])))), 800)
 
 
+def test_binary_cross_entropy_keeps_its_digits_where_the_guess_is_right():
+    """Beside float64: relative to the value, also where that is 10⁻¹³ or the sum of two large terms would be."""
+    rng = np.random.default_rng(1)
+    logits = rng.uniform(-30, 30, 1000)
+    for x in ((logits > 0) * 1.0, rng.integers(0, 256, 1000) / 255, 1 / (1 + np.exp(-logits))):
+        logits32, x32 = logits.astype(np.float32), x.astype(np.float32)
+        wanted = F.binary_cross_entropy(logits32.astype(np.float64), x32.astype(np.float64))
+        np.testing.assert_allclose(F.binary_cross_entropy(logits32, x32), wanted, rtol=1e-6, atol=0)
+        slope = sg.grad(lambda z, x=x32: F.binary_cross_entropy(z, x).sum())(logits32)
+        sigma = 1 / (1 + np.exp(-logits32.astype(np.float64)))
+        np.testing.assert_allclose(slope, sigma - x32, rtol=0, atol=1.5e-7)
+
+
 def test_activations_at_known_places():
     x = np.array([-800.0, -1.0, 0.0, 1.0, 800.0])
     close(F.relu(x), [0, 0, 0, 1, 800])
@@ -104,6 +117,16 @@ def test_norms_of_constant_numbers_are_finite_with_their_gradients():
         assert np.isfinite(sg.grad(lambda x, n=norm: (n(x) * LOGITS[:2]).sum())(x)).all()
         assert np.isfinite(sg.hvp(lambda x, n=norm: (n(x) * LOGITS[:2]).sum(), x, LOGITS[2:4])).all()
     close(F.layer_norm(x), 0)
+
+
+@pytest.mark.parametrize("norm", [F.layer_norm, lambda x: F.group_norm(x, 4)], ids=["layer", "group"])
+def test_norms_in_single_precision_are_those_of_double(norm):
+    x = np.random.default_rng(2).normal(3, 2, (4, 28, 28, 32)).astype(np.float32)
+    g = np.random.default_rng(3).standard_normal(x.shape).astype(np.float32)
+    exact, back = sg.vjp(norm, x.astype(np.float64))
+    rough, back32 = sg.vjp(norm, x)
+    np.testing.assert_allclose(rough, exact, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(back32(g), back(g.astype(np.float64)), rtol=0, atol=2e-6)
 
 
 def test_scale_and_shift_of_norms(backend):
@@ -210,3 +233,30 @@ def test_networks_of_float32_stay_float32(backend):
     assert value.dtype == np.float32
     assert [g.dtype for g in found] == [np.float32, np.float32]
     sg.check_grads(network, [x.astype(np.float64), w.astype(np.float64)], order=1)
+
+
+# --- under replay -------------------------------------------------------------------------------------------
+
+STEPS = {
+    "silu": F.silu, "gelu": F.gelu, "softplus": F.softplus, "relu": F.relu, "softmax": F.softmax,
+    "log_softmax": F.log_softmax, "layer_norm": F.layer_norm, "rms_norm": F.rms_norm, "erf": ops.erf,
+    "expit": ops.expit, "ndtr": ops.ndtr, "group_norm": lambda x: F.group_norm(x, 4),
+    "binary_cross_entropy": lambda x: F.binary_cross_entropy(x, F.sigmoid(x)),
+    "attention": lambda x: F.attention(x, x, x, F.causal_mask(x.shape[1], like=x)),
+    "bias": lambda x: x + ops.sum(x, axis=(0, 1)),
+    "outer": lambda x: ops.matmul(x[:, :, :1], x[:, :1]),
+    "rows": lambda x: F.embedding(x[0], np.arange(3000).reshape(10, 300) * 7 % 100 - 50),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_replayed_steps_give_the_same_numbers(name):
+    def step(x):
+        y, back = sg.vjp(STEPS[name], x)
+        return y, back(y * 0.5 + 1)
+
+    replayed = sg.replay(step)
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal((6, 120, 64)).astype(np.float32)
+        for ours, theirs in zip(replayed(x), step(x), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -68,20 +68,6 @@ def group_standardise(x, groups, tiny):
     return layers.group_norm(x, groups, np.ones(c), np.zeros(c), tiny)
 
 
-def group_standardise_adjoint(g, x, groups, tiny):
-    """Jᵀg for each image and group, J = (I − 11ᵀ/n − yyᵀ/n)/√(σ² + tiny) written out as a matrix."""
-    b, _, c = x.shape
-    out = np.empty_like(x)
-    for i, j in np.ndindex(b, groups):
-        part = np.s_[i, :, j * c // groups : (j + 1) * c // groups]
-        v = x[part].ravel()
-        scale = np.sqrt(v.var() + tiny)
-        y = (v - v.mean()) / scale
-        jacobian = (np.eye(v.size) - 1 / v.size - np.outer(y, y) / v.size) / scale
-        out[part] = (jacobian.T @ g[part].ravel()).reshape(x[part].shape)
-    return out
-
-
 def visible(rng, shape):
     """A mask under which every query sees the first key at least."""
     return (rng.random(shape) < 0.5) | (np.arange(shape[1]) == 0)
@@ -134,9 +120,6 @@ FUNCTIONAL = [
     Row("functional.group_standardise", group_standardise, (normal,), (((2, 3, 4),),),
         ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
         function=lambda x, groups, tiny: functional.group_standardise(x, groups, tiny)),
-    Row("functional.group_standardise_adjoint", group_standardise_adjoint, (normal, normal), (((2, 3, 4), (2, 3, 4)),),
-        ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
-        function=lambda g, x, groups, tiny: functional.group_standardise_adjoint(g, x, groups, tiny)),
     Row("functional.layer_norm", layers.layer_norm, (normal, normal, normal),
         (((2, 4), (4,), (4,)), ((2, 3, 4), (4,), (4,))), analytic=True),
     Row("functional.layer_norm", lambda x: layers.layer_norm(x, np.ones(4), np.zeros(4)), (normal,), (((2, 4),),),
