@@ -158,6 +158,13 @@ class NumpyBackend(Backend):
     def erf(self, x: Any) -> Any:
         return fastmath.erf(x) if x.dtype == float32 else special.erf(x)
 
+    def expit(self, x: Any) -> Any:
+        return fastmath.expit(x) if x.dtype == float32 else special.expit(x)
+
+    def maximum(self, a: Any, b: Any) -> Any:
+        floats = type(b) in (int, float) and getattr(a, "dtype", None) in (float32, float64)
+        return fastmath.maximum(a, b) if floats else np.maximum(a, b)
+
     def ndtr(self, x: Any) -> Any:
         return fastmath.ndtr(x) if x.dtype == float32 else special.ndtr(x)
 

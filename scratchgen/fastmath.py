@@ -43,7 +43,7 @@ def in_blocks(f: Callable[[Any], Any], x: Any) -> Any:
     return y
 
 
-# --- the error function and the normal distribution ---------------------------------------------------------
+# --- the error function, the normal and the logistic distribution -------------------------------------------
 
 P = (0.10277254533519642, 0.015915970198165087, 0.0018130522853356096)
 Q = (1.0, 0.1568994722444028, 0.023702947718904403, 0.00032530652540895065)
@@ -57,7 +57,7 @@ def _scaled(s: float) -> list[np.ndarray]:
 
 
 _OF_ERF, _OF_NDTR = _scaled(1.0), _scaled(sqrt(0.5))
-(HALF,) = _numbers(0.5)
+HALF, ONE = _numbers(0.5, 1.0)
 
 
 def _tanh_u(x: Any, coefficients: list[np.ndarray]) -> Any:
@@ -92,6 +92,14 @@ def _ndtr(x: Any) -> Any:
     return y
 
 
+def _expit(x: Any) -> Any:
+    e = np.exp(-np.absolute(x))
+    e += ONE
+    y = np.exp(clip(x, -np.inf, 0))
+    y /= e
+    return y
+
+
 def erf(x: Any) -> Any:
     """2/√π ∫₀ˣ e^(−t²) dt."""
     return in_blocks(_erf, x)
@@ -100,6 +108,16 @@ def erf(x: Any) -> Any:
 def ndtr(x: Any) -> Any:
     """1/√2π ∫₋∞ˣ e^(−t²/2) dt."""
     return in_blocks(_ndtr, x)
+
+
+def expit(x: Any) -> Any:
+    """σ(x) = e^min(x, 0)/(1 + e^−|x|), which does not overflow.  |error| ≤ 3·10⁻⁷ of the value, however small."""
+    return in_blocks(_expit, x)
+
+
+def maximum(a: Any, b: float) -> Any:
+    """np.maximum(a, b) for a number b, which NumPy compares one by one, in half the time."""
+    return clip(a, b, np.inf)
 
 
 # --- adding into rows ---------------------------------------------------------------------------------------

@@ -40,6 +40,28 @@ def test_the_normal_distribution_function_in_single_precision(x):
     assert off.max() < 0.9e-7
 
 
+@pytest.mark.parametrize("x", [DENSE * 14, WIDE, TINY], ids=["dense", "wide", "tiny"])
+def test_the_logistic_function_in_single_precision(x):
+    """Relative to the value, down to the smallest normal number."""
+    off, wanted = error(fastmath.expit, special.expit, x)
+    normal = wanted > 1.2e-38
+    assert np.max(off[normal] / wanted[normal]) < 3e-7
+    assert off[~normal].max(initial=0) < 1e-44
+    np.testing.assert_allclose(fastmath.expit(EDGES), special.expit(EDGES), rtol=1e-7, atol=0)
+
+
+def test_the_larger_of_array_and_number():
+    for dtype in (np.float32, np.float64):
+        for b in (0, 1, -0.5, 2.5):
+            x = np.append(DENSE[::1000], EDGES).astype(dtype)
+            y = numpy.maximum(x, b)
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y, np.maximum(x, dtype(b)))
+    assert numpy.maximum(np.arange(3), 1).tolist() == [1, 1, 2]
+    assert numpy.maximum(1.5, np.float32(1)) == 1.5
+    assert ops.maximum(2.0, DENSE[:2]).tolist() == [2, 2]
+
+
 def test_limits_and_symmetry():
     """±1, 0 and 1 are reached exactly; nan stays nan; erf is odd bit by bit."""
     np.testing.assert_array_equal(fastmath.erf(EDGES), special.erf(EDGES))
@@ -53,7 +75,7 @@ def test_limits_and_symmetry():
     np.testing.assert_array_equal(fastmath.erf(-DENSE), -fastmath.erf(DENSE))
 
 
-@pytest.mark.parametrize("function", [fastmath.erf, fastmath.ndtr])
+@pytest.mark.parametrize("function", [fastmath.erf, fastmath.ndtr, fastmath.expit])
 def test_a_result_does_not_depend_on_size_or_layout(function):
     n = 2 * fastmath.BLOCK + 10
     x = RNG.standard_normal(n).astype(np.float32)
@@ -202,6 +224,7 @@ def test_in_double_precision_scipy_answers():
     x = RNG.standard_normal(50)
     np.testing.assert_array_equal(ops.erf(x), special.erf(x))
     np.testing.assert_array_equal(ops.ndtr(x), special.ndtr(x))
+    np.testing.assert_array_equal(ops.expit(x), special.expit(x))
 
 
 def test_gelu_and_its_slope_in_single_precision():
