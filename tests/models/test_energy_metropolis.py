@@ -210,6 +210,22 @@ def test_a_random_walk_forgets_where_it_began():
     assert 0.2 < evidence.host(last.accepted).mean() < 0.8
 
 
+@pytest.mark.equation("mcmc.step")
+def test_a_random_walk_is_its_steps():
+    """x' = x + σ·z, taken where u < p(x')/p(x), with z and u replayed from the generator's seed."""
+    density = lambda x: np.exp(-(x**2).sum(axis=1))  # noqa: E731
+    x, sigma, again, taken = np.random.default_rng(1).normal(size=(5, 2)), 0.9, Generator(7), []
+    walk = metropolis.random_walk(lowered(lambda x: np.log(density(x))), active().asarray(x), sigma, 6, Generator(7))
+    for state in walk:
+        z, u = (evidence.host(drawn) for drawn in (again.standard_normal((5, 2), x.dtype), again.random((5,), x.dtype)))
+        new = x + sigma * z
+        taken.append(u < density(new) / density(x))
+        x = np.where(taken[-1][:, None], new, x)
+        agree(state.x, x, 1e-14, 1e-14)
+        assert np.array_equal(evidence.host(state.accepted), taken[-1])
+    assert 0 < np.mean(taken) < 1
+
+
 # --- precision, gradients, misfits --------------------------------------------------------------------------------
 
 
@@ -241,6 +257,7 @@ def test_gradients():
 def test_misfits_are_refused():
     log_p = lowered(lambda x: -(x**2).sum(axis=1))
     state = library.start(log_p, np.zeros((3, 2)))
+    assert state.log_p.shape == state.accepted.shape == (3,)
     for wrong in (lambda x: -(x**2), lambda x: x.sum(), lambda x: x[:1, 0]):
         with pytest.raises(ValueError, match=r"log_p gives .* for x \(3, 2\)"):
             library.start(lowered(wrong), np.zeros((3, 2)))

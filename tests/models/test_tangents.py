@@ -110,7 +110,7 @@ def test_misfits_are_refused():
     for shape, r in (((1, 2, 4), 3), ((1, 4, 2), 3), ((1, 2, 4), 0), ((1, 2, 4), -1), ((2, 4), 1), ((1, 1, 2, 4), 1)):
         with pytest.raises(ValueError, match=f"no {r} tangents in Jacobians"):
             tangents.vectors(np.zeros(shape), r)
-    for shape in ((2, 4), (3, 3, 4), (1, 3, 4), (2, 3, 3), (2, 3, 5), (2, 1, 3, 4)):
+    for shape in ((2, 4), (3, 3, 4), (1, 3, 4), (2, 3, 3), (2, 3, 5), (2, 3, 4, 4)):
         J_f, v = np.zeros(shape), np.zeros((2, 1, 4))
         for pair in ((J_f, v), (v, J_f)):
             with pytest.raises(ValueError, match=r"should be \(B, K, D\), \(B, r, D\)"):
