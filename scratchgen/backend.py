@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scratchgen import fastmath
+from scratchgen import convolution, fastconv, fastmath
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -85,6 +85,20 @@ class Backend:
         b, h, w, c = x.strides
         strides = (b, h * stride, w * stride, h, w, c)
         return self.lib.stride_tricks.as_strided(x, shape, strides)
+
+    def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
+        """`convolution.correlate`, its result written to `out` if there is one; its two adjoints follow."""
+        return _given(out, convolution.correlate(self, x, w, stride, frame, groups))
+
+    def correlate_adjoint_x(
+        self, h: Array, w: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
+    ) -> Array:
+        return _given(out, convolution.adjoint_x(self, h, w, shape, stride, frame, groups))
+
+    def correlate_adjoint_w(
+        self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
+    ) -> Array:
+        return _given(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
 
     def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array, out: Array | None = None) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
@@ -189,6 +203,25 @@ class NumpyBackend(Backend):
         view.flags.writeable = False
         return view
 
+    def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
+        if fastconv.suits(x, w, groups):
+            return fastconv.correlate(x, w, stride, frame, out)
+        return super().correlate(x, w, stride, frame, groups, out)
+
+    def correlate_adjoint_x(
+        self, h: Array, w: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
+    ) -> Array:
+        if fastconv.suits(h, w, groups):
+            return fastconv.adjoint_x(h, w, shape, stride, frame, out)
+        return super().correlate_adjoint_x(h, w, shape, stride, frame, groups, out)
+
+    def correlate_adjoint_w(
+        self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
+    ) -> Array:
+        if fastconv.suits(x, h, groups):
+            return fastconv.adjoint_w(x, h, shape, stride, frame, out)
+        return super().correlate_adjoint_w(x, h, shape, stride, frame, groups, out)
+
 
 class CupyBackend(Backend):
     """Arrays on the current CUDA device."""
@@ -201,6 +234,14 @@ class CupyBackend(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._modules[0].asnumpy(array)
+
+
+def _given(out: Array, result: Array) -> Array:
+    """The result, written to `out` if there is one."""
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 def is_basic(index: Any) -> bool:

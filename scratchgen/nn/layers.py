@@ -37,19 +37,24 @@ class Linear(Module):
 
 
 class Conv2d(Module):
-    """y = conv(x, w) + b.  x: (B, H, W, c_in).  w: (k, k, c_in, c_out)."""
+    """y = conv(x, w) + b.  x: (B, H, W, c_in).  w: (k, k, c_in/groups, c_out).
+
+    With `groups` each part of the output's channels sees its part of the input's; c_in groups are depthwise.
+    """
 
     def __init__(
         self, c_in: int, c_out: int, kernel: int = 3, *, rng: Generator, stride: int = 1,
-        padding: Padding | None = None, bias: bool = True, gain: float = 1.0,
+        padding: Padding | None = None, groups: int = 1, bias: bool = True, gain: float = 1.0,
     ) -> None:  # fmt: skip
-        self.w = weights(rng, (kernel, kernel, c_in, c_out), kernel * kernel * c_in, gain)
+        if groups < 1 or c_in % groups or c_out % groups:
+            raise ValueError(f"Conv2d: {c_in} and {c_out} channels do not divide into {groups} groups")
+        self.w = weights(rng, (kernel, kernel, c_in // groups, c_out), kernel * kernel * c_in // groups, gain)
         self.b = constants(c_out) if bias else None
-        self.stride = stride
+        self.stride, self.groups = stride, groups
         self.padding = (kernel - 1) // 2 if padding is None else padding
 
     def __call__(self, x: Any) -> Any:
-        y = ops.conv2d(x, self.w, self.stride, self.padding)
+        y = ops.conv2d(x, self.w, self.stride, self.padding, self.groups)
         return y if self.b is None else y + self.b
 
 

@@ -57,6 +57,28 @@ def test_conv2d(seed, kernel, stride, padding, c_in, c_out):
     close(layer(x), R.conv2d(x, w, stride, padding) + b)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_conv2d_in_groups(groups, xp):
+    """Each part of the output's channels is a layer of its own on its part of the input's; depthwise at last."""
+    layer = ready(nn.Conv2d(6, 12, rng=Generator(0), stride=2, groups=groups))
+    x = draw(0, 2, 5, 4, 6)
+    w, b = parts(layer, "w", "b")
+    assert w.shape == (3, 3, 6 // groups, 12)
+    y = [R.conv2d(u, v, 2, 1) for u, v in zip(np.split(x, groups, 3), np.split(w, groups, 3), strict=True)]
+    close(layer(xp.asarray(x)), np.concatenate(y, axis=3) + b)
+
+
+def test_weights_of_a_convolution_in_groups_are_drawn_for_as_many_inputs_as_they_have():
+    w = host(nn.Conv2d(64, 128, rng=Generator(0), groups=16).w)
+    assert abs(w.std() * np.sqrt(9 * 64 / 16) - 1) < 5 / np.sqrt(2 * w.size)
+
+
+@pytest.mark.parametrize("c_in, c_out, groups", [(3, 4, 2), (4, 3, 2), (4, 4, 0)])
+def test_channels_that_do_not_divide_into_groups(c_in, c_out, groups):
+    with pytest.raises(ValueError, match=f"{c_in} and {c_out} channels do not divide into {groups} groups"):
+        nn.Conv2d(c_in, c_out, rng=Generator(0), groups=groups)
+
+
 def test_conv2d_keeps_the_size_by_default(xp):
     for kernel in (1, 3, 5):
         layer = ready(nn.Conv2d(2, 3, kernel, rng=Generator(0)))
