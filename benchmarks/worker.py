@@ -52,6 +52,7 @@ class Worker:
             kind, value = pickle.load(self.process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             in_time = timer.is_alive()
+            self.listener.join(5)  # what it said last may still be on its way
             raise Failed(f"its process ended: {self.said}" if in_time else f"no answer in {PATIENCE:.0f} s") from error
         finally:
             timer.cancel()

@@ -59,7 +59,6 @@ class Workload:
     images: bool = False
     autograd: bool = False
     shards: int = 1
-    lr: float = 1e-4
 
 
 class Problem(NamedTuple):
