@@ -45,6 +45,12 @@ def test_no_other_code_is_nearer_and_another_choice_would_be_worse(seed, K):
 
 
 @pytest.mark.equation("vq.nearest")
+def test_codes_of_many_numbers():
+    E, codes = numbers(1, (6, 300), (4, 300))
+    agree(vq.nearest(E, codes), oracle.nearest(E, codes))
+
+
+@pytest.mark.equation("vq.nearest")
 def test_of_equal_codes_the_first_and_far_from_the_origin_the_right_one():
     codes = np.array([[3.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     agree(vq.nearest(np.array([[0.5, 7.0], [-2.0, 1.0], [0.0, 0.0]]), codes), [1, 3, 1])
@@ -124,6 +130,12 @@ def test_each_term_reaches_exactly_the_parts_it_should(seed, beta):
 
 
 @pytest.mark.equation("vq.loss")
+def test_beta_is_a_quarter_unless_told():
+    found = vq.loss(*numbers(2, (3, 2), (3, 2), (3, 4), (3, 4)))
+    agree(found.loss, found.reconstruction + found.codebook + found.commitment / 4, 1e-14)
+
+
+@pytest.mark.equation("vq.loss")
 def test_second_order_gradients_of_the_loss():
     x, decoded, E, e = numbers(3, (2, 3), (2, 3), (2, 2), (2, 2))
     sg.check_grads(lambda x, y: quantise_module.loss(x, y, E, e).loss, (x, decoded), order=2)
@@ -141,7 +153,7 @@ def test_float32_stays_float32():
 
 
 def test_misfits_are_refused():
-    for E, codebook in (((4, 3), (5, 2)), ((4, 3), (5, 4)), ((4, 3), (3,)), ((4, 3), (1, 5, 3)), ((3,), (5, 3))):
+    for E, codebook in (((4, 3), (5, 2)), ((4, 3), (5, 4)), ((4, 3), (3,)), ((4, 3), (5, 3, 2)), ((3,), (5, 3))):
         with pytest.raises(ValueError, match=r"should be \(B, …, d\) and \(K, d\)"):
             vq.nearest(np.zeros(E), np.zeros(codebook))
     with pytest.raises(ValueError, match=r"decoded \(4, 1\)"):
