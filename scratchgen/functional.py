@@ -159,8 +159,9 @@ def layer_norm(x, scale=None, shift=None, tiny: float = 1e-5):
 def _group_mean(xp, x, /, groups):
     """The mean over each image's pixels and each group's channels, per channel.  (B, P, C) → (B, 1, C)."""
     b, p, c = x.shape
-    means = xp.sum(x, axis=1).reshape(b, groups, c // groups).sum(axis=2) / (p * (c // groups))
-    return xp.repeat(means, c // groups, axis=1)[:, None, :]
+    k = c // groups
+    sums = xp.sum(x, axis=1).reshape(b * groups, k)
+    return xp.matmul(sums, xp.full((k, k), 1 / (p * k), x.dtype)).reshape(b, 1, c)  # adds, divides and repeats
 
 
 def group_standardise(x, groups, tiny):
