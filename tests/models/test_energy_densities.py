@@ -191,6 +191,14 @@ def test_any_statistics_make_a_family(seed):
     agree(bend, np.cov(T(NODES).T, aweights=p / p.sum(), bias=True), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.equation("energy.exponential_family", "energy.family_gradient")
+def test_without_weights_each_point_is_a_state():
+    """How many of 5 coins show 1, h the ways to do so: A(θ) = 5·log(1 + e^θ), and the mean is the binomial law's."""
+    T, log_h, theta = np.arange(6.0)[:, None], np.log(special.binom(5, np.arange(6))), np.array([[-1.5], [0.4]])
+    agree(D.log_partition(theta, T, log_h), 5 * np.log1p(np.exp(theta[:, 0])), rtol=1e-13)
+    agree(D.family_gradient(theta, T, log_h), stats.binom(5, special.expit(theta)).mean(), rtol=1e-13)
+
+
 @pytest.mark.equation("energy.family_gradient")
 @SOME
 @given(families, floats(-2, 2), floats(0, 1))
@@ -391,6 +399,8 @@ def test_misfits_are_refused():
     for shape_T, shape_h in misfits:
         with pytest.raises(ValueError, match=r"should be \(…, K\), \(N, K\)"):
             module.log_partition(theta, up(np.zeros(shape_T)), up(np.zeros(shape_h)))
+    with pytest.raises(ValueError, match=r"should be \(…, K\), \(N, K\)"):
+        module.log_partition(log_h[0], log_h, log_h)
     for parts, variables in ((1, 2), (2, 1), (0, 0)):
         with pytest.raises(ValueError, match=f"{parts} parts for {variables} variables"):
             module.product([lambda x, *_: x] * parts, [log_h] * variables)
@@ -399,6 +409,8 @@ def test_misfits_are_refused():
     for shape in ((2,), (4,), (1,), (), (2, 3), (1, 3)):
         with pytest.raises(ValueError, match=r"log_alpha .* does not fit log_parts \(2, 3\)"):
             module.mixture(up(np.zeros(shape)), log_g)
+    with pytest.raises(ValueError, match=r"log_alpha \(\) does not fit log_parts \(\)"):
+        module.mixture(up(np.zeros(())), up(np.zeros(())))
     for weights in (0, 0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=rf"energy.log_Z: weights {weights} should be positive"):
             module.normalise(log_g, weights)
