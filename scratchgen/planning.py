@@ -95,6 +95,8 @@ def by_rows(call: Call, depth: int) -> Call | None:
             return None
     args, options = mapped((call.args, call.options), lambda x: forms.get(id(x), x))
     if axes:
+        if args[0].strides[0] < max(map(abs, args[0].strides)):  # NumPy adds along the shortest stride: one row, and
+            return None  # the order of the sum is another one
         options = {**options, "axis": tuple(a - depth + 1 for a in axes)}
     return call._replace(args=args, options=options, out=forms[id(out)])
 
@@ -226,8 +228,9 @@ class Plan:
                 if call.function == "concatenate":
                     whole = root.origin == "made" and slot.offset == 0 and slot.nbytes == root.nbytes
                     if whole and not {root, out.root} & self.home.keys() and slot.layout == out.layout:
-                        for guest in [root, *(g for g, (owner, _) in self.home.items() if owner is root)]:
-                            self._move(guest, out.root, out.offset)
+                        guests = [(g, at) for g, (owner, at) in self.home.items() if owner is root]
+                        for guest, at in [(root, 0), *guests]:
+                            self._move(guest, out.root, out.offset + at)
                         step.calls = []
                 elif out is out.root or (out.layout, out.offset) == (slot.layout, 0):
                     fits = slot.offset == 0 and slot.layout == out.layout and root.layout == out.root.layout

@@ -357,7 +357,7 @@ class Recorder:
             return look
         if not isinstance(result, (np.ndarray, np.generic)):
             raise self.error(f"{function.__name__} gives a {type(result).__name__}, not an array")
-        how = "out" if function in (np.cumsum, np.einsum) else "into"
+        how = "out" if function is np.cumsum else "into"
         return self.made(Call(how, function, self._slots(args), self._slots(options)), result)
 
     def _look_at(self, given: Any, function: Any, result: Any) -> Recorded | None:

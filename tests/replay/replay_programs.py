@@ -205,7 +205,9 @@ def constant(env, i, j, k):
 
 def written(env, i, j, k):
     """Writing to an array of one's own, while looks at it are about."""
-    x, y = pick(env, i), pick(env, i).copy()
+    x = pick(env, i)
+    mine = type(x) is type(env[0])  # not so an array that NumPy made of constants
+    y = x.copy() if mine else np.maximum(x, env[0].reshape(-1)[:0].sum().astype(x.dtype) - 9)
     look = y[index_of(y.shape, j, k)]
     fit = [b for b in env if fits(b.shape, look.shape) and np.broadcast_shapes(b.shape, look.shape) == look.shape]
     b = pick(fit, j // 3) if fit else 0.5
@@ -215,7 +217,7 @@ def written(env, i, j, k):
             y[index_of(y.shape, j, k)] = b
         case 1:
             y[index_of(y.shape, j, k)] *= 0.5
-        case 2 if isinstance(look, np.ndarray) or hasattr(look, "slot"):
+        case 2:
             look -= b
         case 3:
             np.tanh(y, out=y)
