@@ -1,14 +1,19 @@
-"""Work on several cores at once: NumPy leaves the interpreter while it computes."""
+"""Work on several cores at once: in threads, since NumPy leaves the interpreter while it computes, and in memory that
+several processes can share."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
+
+import numpy as np
 
 from scratchgen.backend import active
 
@@ -37,3 +42,22 @@ def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
 def _pool() -> ThreadPoolExecutor:
     """Threads that live as long as the process: a new thread would begin with memory of its own."""
     return ThreadPoolExecutor(min(cores(), 8), initializer=lambda: setattr(_here, "busy", True))
+
+
+_shared: list[tuple[int, int]] = []  # where memory lies that a forked process shares
+
+
+def shared(nbytes: int) -> np.ndarray:
+    """Memory, zeros at first, that processes forked later share; it begins with a page."""
+    mapping = mmap.mmap(-1, max(nbytes, 1))
+    memory = np.frombuffer(mapping, np.uint8)
+    start = memory.__array_interface__["data"][0]
+    _shared.append((start, start + nbytes))
+    weakref.finalize(mapping, _shared.remove, _shared[-1])
+    return memory
+
+
+def is_shared(array: np.ndarray) -> bool:
+    """Whether an array lies in such memory."""
+    start = array.__array_interface__["data"][0]
+    return any(a <= start and start + array.nbytes <= b for a, b in _shared)

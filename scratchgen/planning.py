@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchgen.cores import shared
 from scratchgen.recording import Call, Given, Recorder, ReplayError, Slot, is_reduce, mapped
 
 ALIGNED = 64  # bytes of a cache line
@@ -198,13 +199,13 @@ class Plan:
                 spans.append((root, nbytes, first, self.last[root]))
         self.places, self.nbytes = placed(spans)
         give_back()  # what the recordings left
-        raw = np.zeros(self.nbytes + ALIGNED, np.uint8)
-        self.memory = raw[-raw.__array_interface__["data"][0] % ALIGNED :]
+        self.memory = shared(self.nbytes)
         self.arrays: dict[tuple[Any, ...], np.ndarray] = {}
         self.inputs = [self.array(slot) for slot in recorder.inputs]
         self.given: list[Any] = []  # the step's arguments, from which generators are taken
         self.text = ""
         self.names: dict[str, Any] = {}
+        self.process: Any = None  # that runs it, if it is another one
         self.run = compiled(self)
 
     def owner(self, root: Slot) -> tuple[Slot, int]:

@@ -29,6 +29,7 @@ import numpy as np
 from scratchgen import tracing
 from scratchgen.backend import active
 from scratchgen.planning import Plan
+from scratchgen.processes import move
 from scratchgen.random import Generator
 from scratchgen.recording import Call, Recorder, ReplayError, Slot, leaves, mapped
 
@@ -71,14 +72,28 @@ class replay:
         arrays = [x for x in given if isinstance(x, np.ndarray)]
         if not self.copy:  # results of the last call may lie where the inputs go
             arrays = [x.copy() if np.may_share_memory(x, plan.memory) else x for x in arrays]
-        for place, array in zip(plan.inputs, arrays, strict=True):
-            np.copyto(place, array)
-        plan.given[:] = given
-        plan.run()
-        found = mapped(recorder.results, lambda x: plan.array(x) if type(x) is Slot else x)
-        found = mapped(found, lambda x: x.copy() if isinstance(x, np.ndarray) else x) if self.copy else found
-        self.plans[kinds].append(plan)
-        return found
+        try:
+            for place, array in zip(plan.inputs, arrays, strict=True):
+                np.copyto(place, array)
+            plan.given[:] = given
+            plan.run()
+            found = mapped(recorder.results, lambda x: plan.array(x) if type(x) is Slot else x)
+            return mapped(found, lambda x: x.copy() if isinstance(x, np.ndarray) else x) if self.copy else found
+        finally:
+            self.plans[kinds].append(plan)
+
+    def move(self) -> None:
+        """Let the recordings that stand ready be replayed by a process of their own, where they can be."""
+        for plans in self.plans.values():
+            for plan in plans:
+                move(plan)
+
+    def close(self) -> None:
+        """End those processes, and forget all recordings."""
+        for plan in (plan for plans in self.plans.values() for plan in plans):
+            if plan.process is not None:
+                plan.process.close()
+        self.before, self.ready, self.plans = {}, {}, {}
 
     def _record(self, kinds: Any, arguments: tuple[Any, ...]) -> Any:
         if len(self.before) >= KEPT and kinds not in self.before:

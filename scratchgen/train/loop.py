@@ -71,6 +71,7 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
             stack.enter_context(run.lock())
             stack.enter_context(stop)
         state = begin(system, config, run, name)
+        stack.callback(state.close)
         journal = stack.enter_context(Journal(run, state.step))
         if state.saved is None:
             journal.save(state)
@@ -149,16 +150,17 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
 def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
     with the noise as it was."""
-    before = [None if replay.ready else rng.state() for replay, (_, rng) in zip(player.replays, parts, strict=True)]
+    before = [rng.state() for _, rng in parts]
     try:
-        return side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
+        found = side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
     except ReplayError as error:
         for (_, rng), was in zip(parts, before, strict=True):
-            if was is not None:
-                rng.restore(was)
+            rng.restore(was)
         state.notes.append(f"{error}; trained without replay, which gives the same numbers")
-        player.replays = []
+        player.close()
         return None
+    player.spread()
+    return found
 
 
 def _split(batch: Any, shards: int) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from scratchgen import ops, optim
 from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import backend_of
+from scratchgen.cores import cores
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
 from scratchgen.replay import replay
@@ -51,12 +52,26 @@ class PlayerState:
         self.xp = backend_of(self.flat.buffer)
         self.max_norm = math.inf if config.clip is None else config.clip
         self.optimiser = make_optimiser(self.flat, config)
+        self.is_spread = False
         self.replays = [replay(self.gradient, copy=False) for _ in range(config.shards if config.replay else 0)]
         self.ema = None if config.ema_decay is None else optim.EMA(self.flat, config.ema_decay)
         self.fields: tuple[str, ...] = ()
         self.count = 0
         self.sums: Any = None  # (fields + 1,) float64: Σ of the batch mean of each term, Σ of gradient norms
         self.latest: Any = None  # the same of the last minibatch alone
+
+    def spread(self) -> None:
+        """Once the shards are ready to be replayed, give all but the first a process of their own."""
+        if not self.is_spread and cores() > 1 and all(any(r.plans.values()) for r in self.replays):
+            self.is_spread = True
+            for other in self.replays[1:]:
+                other.move()
+
+    def close(self) -> None:
+        """End those processes, and replay no more."""
+        for one in self.replays:
+            one.close()
+        self.replays = []
 
     def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
         """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
@@ -113,6 +128,11 @@ class State:
         self.saved: int | None = None  # the step of the last checkpoint
         self.notes: list[str] = []  # to be told to whoever watches
         self.on_host = not any(player.xp.on_device for player in self.players)
+
+    def close(self) -> None:
+        """End what runs beside."""
+        for player in self.players:
+            player.close()
 
     def check(self, parameters: bool = False) -> None:
         """Raises DivergedError if a term, a gradient norm or, if asked, a parameter is not finite."""
