@@ -220,10 +220,10 @@ class Recorder:
         self.calls: list[Call] = []
         self.inputs: list[Slot] = []
         self.roots = 0
-        self.known: dict[int, Recorded] = {}  # arrays from outside, by the object whose memory it is
-        self.sums: dict[int, tuple[np.ndarray, int]] = {}  # those and their check sums
-        for known in before.known.values() if before is not None else ():
-            self._heard(known.value)
+        self.known: dict[int, Recorded] = {}  # memory from outside, by the array whose own it is
+        self.sums: dict[Any, tuple[np.ndarray, int]] = {}  # arrays from outside and their check sums, by place
+        for array, _ in before.sums.values() if before is not None else ():
+            self._heard(array)
         self.lent: list[tuple[Tensor, np.ndarray]] = []  # tensors whose value is recorded for now
         self.thread = get_ident()
         self.results: Any = None
@@ -274,8 +274,8 @@ class Recorder:
             return x
         if id(memory := owner(x)) not in self.known:
             self.known[id(memory)] = self._root(memory, "outside")
-            if id(memory) not in self.sums:
-                self._heard(memory)
+        if place(x) not in self.sums:
+            self._heard(x)
         root = self.known[id(memory)]
         return root if x is memory else self.look(root, x)
 
@@ -306,7 +306,7 @@ class Recorder:
             raise self.error(f"{call.name} writes to an argument; copy it first")
         call.out.root.written += 1  # type: ignore[union-attr]
         if call.out.origin == "outside":  # type: ignore[union-attr]
-            self._heard(call.out.root.array)  # type: ignore[union-attr, arg-type]
+            self._heard(*(array for array, _ in self.sums.values()))
         self.calls.append(call)
 
     def ufunc(self, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -403,18 +403,18 @@ class Recorder:
         if not isinstance(whose, Generator):
             self._check()
         result = self._unheard(Call("into", method, (whose, *args), options, always=True))
-        for memory, _ in list(self.sums.values()) if not isinstance(whose, Generator) else ():
-            self._heard(memory)
+        if not isinstance(whose, Generator):
+            self._heard(*(array for array, _ in self.sums.values()))
         return result
 
-    def _heard(self, memory: np.ndarray) -> None:
-        """What an array from outside holds now is what the calls so far have made of it."""
-        self.sums[id(memory)] = memory, check_sum(memory)
+    def _heard(self, *outside: np.ndarray) -> None:
+        """What arrays from outside hold now is what the calls so far have made of them."""
+        self.sums.update({place(array): (array, check_sum(array)) for array in outside})
 
     def _check(self) -> None:
-        for memory, was in self.sums.values():
-            if check_sum(memory) != was:
-                what = f"an array of {memory.dtype} from outside"
+        for array, was in self.sums.values():
+            if check_sum(array) != was:
+                what = f"an array of {array.dtype} from outside"
                 raise ReplayError(f"replay: NumPy itself wrote to {what}, which nobody hears; use Tensor.assign")
 
     def _unheard(self, call: Call) -> Any:
@@ -445,6 +445,11 @@ class Recorder:
 
 def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray)
+
+
+def place(array: np.ndarray) -> Any:
+    """Where an array lies, and how."""
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
 
 
 def check_sum(array: np.ndarray) -> int:
