@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 from diffusion_tools import betas, schedule_of
-from evidence import agree, apart, at_most, lifted, lowered
+from evidence import agree, apart, at_most, lifted, lowered, up
 from hypothesis import given
 from hypothesis import strategies as st
 from latent_tools import (
@@ -399,6 +399,16 @@ def in_single(model, x, zs):
     return model, cast(x), [cast(z) for z in zs]
 
 
+@pytest.mark.equation("hvae.posterior")
+def test_three_hundred_latents():
+    """Steps of a walk, each N(0, 1): by scipy."""
+    one, zero = np.ones(()), np.zeros(())
+    x, *zs = normal(6, 301, 2, 3)
+    model = Hierarchy([Affine(*up([one, zero, zero]))] * 300, [None] * 300)
+    want = stats.norm.logpdf(np.diff([x, *zs], axis=0)).sum(axis=(0, 2))
+    agree(H.log_posterior(model, x, zs), want, rtol=1e-12)  # 900 terms of one sign
+
+
 def test_misfits_are_refused():
     c = chain(1, [2, 1, 1])
     x, zs = c.anywhere(1)
@@ -409,8 +419,13 @@ def test_misfits_are_refused():
             f(c.model, x, [*zs, zs[1]])
         with pytest.raises(ValueError, match="1 steps up and 2 down"):
             f(c.model._replace(up=c.model.up[:1]), x, zs)
+        with pytest.raises(ValueError, match="3 steps up and 2 down"):
+            f(c.model._replace(up=[*c.model.up, c.model.up[1]]), x, zs)
         with pytest.raises(ValueError, match="2 steps up and 1 down"):
             f(c.model._replace(down=c.model.down[:1]), x, zs)
+    for noise in (zs[:1], [*zs, zs[1]]):
+        with pytest.raises(ValueError, match="zip"):
+            H.posterior_sample(c.model, x, noise)
     with pytest.raises(ValueError, match="Affine only"):
         hierarchical_module.elbo_kl(c.model, x, zs)
     with pytest.raises(ValueError, match="0 steps up"):
