@@ -35,6 +35,8 @@ def move(plan: Plan) -> bool:
     It can be where processes fork; where nothing has to be done anew in every step but drawing from generators that are
     given; and where what the plan reads from outside is in shared memory (`optim.Flat`), or small.
     """
+    if plan.process is not None:
+        return True
     calls = [call for step in plan.steps for call in step.calls]
     outside = {id(a): a for call in calls for s in touched(call) if s.array is not None for a in [owner(s.array)]}
     constants = [a for a in outside.values() if not is_shared(a)]
