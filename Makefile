@@ -41,7 +41,7 @@ mutants: $(READY)
 
 $(BENCH)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps $(TORCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
