@@ -155,10 +155,8 @@ def _in_blocks(h: Array, w: Array, s: int, before: tuple[int, int], out: Array) 
     th, tw = -(-kh // s), -(-kw // s)  # how many t
     edges = [(t - 1 - q, q + n - m) for t, q, n, m in zip((th, tw), least, size, h.shape[1:3], strict=True)]
     image = _cut(_cut(h, 1, edges[0]), 2, edges[1])
-    if image.size == 0 or kh < s:
-        out[:] = 0  # where no window, or no row of the kernel, reaches
-    if image.size == 0:
-        return
+    if kh < s:
+        out[:] = 0  # where no row of the kernel reaches
     taps = np.zeros((th * s, tw * s, c, o), w.dtype)
     taps[:kh, :kw] = w
     taps = taps.reshape(th, s, tw, s, c, o)[::-1, :, ::-1].transpose(1, 0, 2, 5, 3, 4)
@@ -174,7 +172,7 @@ def _in_blocks(h: Array, w: Array, s: int, before: tuple[int, int], out: Array) 
             first = (u - before[0]) % s
             here = out[images, first::s]
             made = blocks_row[:, (first + before[0]) // s - least[0] :][:, : here.shape[1]]
-            for column in range(min(s, width)):
+            for column in range(s):
                 q, v = divmod(column + before[1], s)
                 pixels = here[:, :, column::s]
                 np.copyto(pixels, made[:, :, q - least[1] :, v][:, :, : pixels.shape[2]])

@@ -28,6 +28,12 @@ def same_conv(x, w):
     return layers.conv2d(np.pad(x, ((0, 0), ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2), (0, 0))), w)
 
 
+def conv_in_groups(x, w, groups, padding):
+    """A convolution of each group's channels, side by side."""
+    pairs = zip(np.split(x, groups, axis=3), np.split(w, groups, axis=3), strict=True)
+    return np.concatenate([layers.conv2d(part, kernel, 1, padding) for part, kernel in pairs], axis=3)
+
+
 def conv_transpose(h, w, stride=1, padding=0, output_padding=0):
     y = layers.conv2d_transpose(h, np.swapaxes(w, 2, 3), stride, padding)
     if output_padding:  # the rows and columns that no stamp reaches, or that the padding cut off
@@ -79,6 +85,8 @@ CONVOLUTIONS = [
     Row("ops.conv2d", layers.conv2d, (normal, normal), (((0, 3, 3, 2), (2, 2, 2, 1)),), analytic=True),
     Row("ops.conv2d", same_conv, (normal, normal), (((1, 4, 3, 2), (3, 3, 2, 2)), ((1, 4, 3, 1), (2, 4, 1, 2))),
         function=lambda x, w: ops.conv2d(x, w, padding="same"), analytic=True),
+    Row("ops.conv2d", conv_in_groups, (normal, normal), (((2, 4, 3, 4), (3, 2, 2, 6)),),
+        ({"groups": 2, "padding": 0}, {"groups": 2, "padding": 1}), analytic=True),
     Row("ops.conv2d_transpose", conv_transpose, (normal, normal), (((2, 3, 2, 3), (3, 2, 2, 3)),), CONV, analytic=True),
     Row("ops.conv2d_transpose", conv_transpose, (normal, normal), (((1, 3, 2, 3), (1, 1, 2, 3)),), analytic=True),
     Row("ops.conv2d_transpose", conv_transpose, (normal, normal), (((1, 3, 2, 1), (3, 3, 2, 1)),),

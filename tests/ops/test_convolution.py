@@ -13,7 +13,7 @@ from scratchgen import fastconv, ops, winograd
 from scratchgen.backend import get
 
 NUMPY, STRICT = get("numpy"), get("strict")
-SAME = ((1, 1), (1, 1))
+NONE, SAME = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 
 
 def correlate(x, w, stride, frame, groups=1):
@@ -63,7 +63,8 @@ def close(found, expected, tolerance=1e-12):
 @st.composite
 def cases(draw, channels=(1, 2, 3, 4), groups=(1,), size=9):
     """(shape of x, shape of w, stride, frame, groups), the kernel at most as large as the framed image."""
-    frame = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
+    side = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    frame = draw(st.sampled_from([NONE, SAME]) | st.tuples(side, side))
     h, w, g = draw(st.integers(1, size)), draw(st.integers(1, size)), draw(st.sampled_from(groups))
     kh = draw(st.integers(1, min(5, h + sum(frame[0]))))
     kw = draw(st.integers(1, min(5, w + sum(frame[1]))))
@@ -129,15 +130,15 @@ def test_float32():
         check(NUMPY, case, tolerance=3e-6, dtype="float32")
 
 
-@pytest.mark.parametrize("cache", [1, 40_000, 10**9])
+@pytest.mark.parametrize("images", [0, 0.6, 2, 100])
 @given(st.integers(1, 5), st.integers(4, 9), st.integers(8, 13), st.integers(8, 11), st.integers(8, 11), SEEDS)
 @settings(max_examples=max(5, settings.default.max_examples // 4))
-def test_winograd(cache, b, pairs, w, c, o, seed):
-    """Images whole, several at a time with some left over, and cut into bands of rows."""
+def test_winograd(images, b, pairs, w, c, o, seed):
+    """Images whole, two at a time with one left over, and cut into bands of rows."""
     h = 2 * pairs
     assert winograd.suits((b, h, w, c), (3, 3, c, o), 1, SAME)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "CACHE", cache)
+        patch.setattr(winograd, "CACHE", images * pairs * 8 * (w + 1) * 5 * (c + o))
         x, k, g = draw(seed, b, h, w, c), draw(seed, 3, 3, c, o), draw(seed, b, h, w, o)
         y, back = np.empty(g.shape), np.empty(k.shape)
         winograd.correlate(x, k, y)
@@ -158,7 +159,7 @@ def test_a_few_images_at_a_time(cache, monkeypatch):
 def test_products_cut_into_blocks_of_rows():
     """Enough pixels, and wide enough, for stacks of blocks with rows left over."""
     for shape, kernel, *how in (
-        ((3, 13, 17, 33), (1, 1, 33, 40), 1, ((0, 0), (0, 0))),
+        ((3, 13, 17, 33), (1, 1, 33, 40), 1, NONE),
         ((5, 11, 13, 33), (2, 3, 33, 36), 1, ((1, 0), (1, 1))),
         ((5, 23, 21, 96), (2, 2, 96, 64), 2, SAME),
         ((2, 16, 20, 64), (3, 3, 64, 40), 1, SAME),
@@ -176,15 +177,28 @@ def test_products_cut_into_blocks_of_rows():
 
 
 WAYS = {
-    "1×1": ((2, 4, 5, 3), (1, 1, 3, 4), 1, ((0, 0), (0, 0))),
+    "1×1": ((2, 4, 5, 3), (1, 1, 3, 4), 1, NONE),
+    "1×1, strided": ((2, 4, 5, 3), (1, 1, 3, 4), 2, NONE),
+    "1×1, framed": ((2, 4, 5, 3), (1, 1, 3, 4), 1, SAME),
     "winograd": ((3, 8, 9, 8), (3, 3, 8, 9), 1, SAME),
+    "winograd, many channels": ((2, 8, 8, 48), (3, 3, 48, 45), 1, SAME),
+    "an odd height": ((3, 9, 8, 8), (3, 3, 8, 9), 1, SAME),
     "few outputs": ((3, 5, 4, 9), (3, 2, 9, 2), 1, SAME),
     "few inputs": ((3, 5, 4, 1), (3, 3, 1, 9), 1, SAME),
     "strided": ((3, 6, 7, 8), (4, 4, 8, 9), 2, SAME),
     "kernel smaller than stride": ((2, 6, 7, 2), (2, 1, 2, 3), 3, SAME),
     "frame wider than the kernel": ((2, 4, 3, 2), (2, 2, 2, 3), 1, ((3, 2), (2, 3))),
+    "frame wider than the kernel, many channels": ((3, 4, 3, 9), (2, 1, 9, 9), 1, ((3, 2), (2, 3))),
+    "frame wider than the kernel, few outputs": ((3, 4, 3, 9), (1, 2, 9, 2), 1, ((3, 2), (2, 3))),
+    "nothing but frame": ((2, 1, 1, 2), (1, 1, 2, 3), 4, ((3, 0), (3, 0))),
     "groups": ((2, 4, 5, 4), (3, 3, 2, 4), 1, SAME, 2),
 }
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way(way):
+    shape, kernel, stride, frame, *groups = WAYS[way]
+    check(NUMPY, (shape, kernel, stride, frame, *(groups or [1])))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -231,9 +245,9 @@ def test_nothing_is_left_behind_for_the_next_call():
             yield NUMPY.correlate_adjoint_w(x, y, kernel, stride, frame, *groups)
 
     clean = list(results())
-    for dirty, *_ in WAYS.values():
-        x = np.full((4, *dirty[1:]), np.nan)
-        w = np.full((3, 3, dirty[3], 9), np.nan)
+    for shape, kernel, *_ in WAYS.values():
+        x = np.full((4, *shape[1:]), np.nan)
+        w = np.full((3, 3, shape[3], kernel[3]), np.nan)
         with np.errstate(invalid="ignore"):
             y = NUMPY.correlate(x, w, 1, SAME)
             NUMPY.correlate_adjoint_x(y, w, x.shape, 1, SAME)
@@ -269,13 +283,30 @@ def test_threads_do_not_share_their_memory():
 
 
 def test_the_size_of_numpys_buffers_is_as_it_was():
-    before = np.getbufsize()
-    x, w = draw(0, 2, 8, 8, 8), draw(1, 3, 3, 8, 8)
-    NUMPY.correlate(x, w, 1, SAME)
-    assert np.getbufsize() == before
-    with pytest.raises(ValueError, match="broadcast"):
-        winograd.correlate(x, w, np.empty((2, 8, 7, 8)))
-    assert np.getbufsize() == before
+    before = np.setbufsize(4096)
+    try:
+        x, w = draw(0, 2, 8, 8, 8), draw(1, 3, 3, 8, 8)
+        NUMPY.correlate(x, w, 1, SAME)
+        assert np.getbufsize() == 4096
+        with pytest.raises(ValueError, match="broadcast"):
+            winograd.correlate(x, w, np.empty((2, 8, 7, 8)))
+        assert np.getbufsize() == 4096
+    finally:
+        np.setbufsize(before)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "complex128"])
+def test_other_kinds_of_numbers(dtype):
+    x, w = (10 * draw(0, 1, 8, 8, 8)).astype(dtype), (10 * draw(1, 3, 3, 8, 8)).astype(dtype)
+    x, w = (x + 1j * x[::-1, ::-1], w * (1 + 1j)) if dtype == "complex128" else (x, w)
+    y = NUMPY.correlate(x, w, 1, SAME)
+    assert y.dtype == dtype
+    real, imaginary = [correlate(x.real, part, 1, SAME) for part in (w.real, w.imag)]
+    if dtype == "complex128":
+        real = real - correlate(x.imag, w.imag, 1, SAME)
+        imaginary = imaginary + correlate(x.imag, w.real, 1, SAME)
+    close(y.real, real)
+    close(y.imag, imaginary)
 
 
 # --- as operations ------------------------------------------------------------------------------------------
@@ -320,6 +351,15 @@ def test_nothing_framed_is_kept():
     x, w = sg.tensor(draw(0, 1, 4, 4, 2)), sg.tensor(draw(1, 3, 3, 2, 2))
     y = ops.conv2d(x, w, padding=1)
     assert [parent is own.node for parent, own in zip(y.node.parents, (x, w), strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("types", [("float32", "float64"), ("float64", "float32")])
+def test_mixed_precision_is_refused(types):
+    x, w = (draw(0, *shape).astype(t) for shape, t in zip(((1, 8, 8, 8), (3, 3, 8, 8)), types, strict=True))
+    with pytest.raises(TypeError, match="would give float64"):
+        ops.conv2d(x, w, padding=1)
+    with pytest.raises(TypeError, match="would give float64"):
+        ops.conv2d_transpose(x, w, padding=1)
 
 
 @pytest.mark.parametrize(
