@@ -125,7 +125,8 @@ def test_sums_that_stay_numpys():
     """Axes apart, memory in another order, integers, long rows, and nothing."""
     x = np.random.default_rng(4).standard_normal((40, 50, 60)).astype(np.float32)
     for y, axis in (
-        (x, (0, 2)), (x.reshape(40, 50, 12, 5), (0, 2)), (x, None), (x, (1, 2)), (x, ()), (x.T, 0), (x[::2], 0), (x[:, :, ::2], 0), (x[::-1], 1),
+        (x, (0, 2)), (x.reshape(40, 50, 12, 5), (0, 2)),
+        (x, None), (x, (1, 2)), (x, ()), (x.T, 0), (x[::2], 0), (x[:, :, ::2], 0), (x[::-1], 1),
         (np.broadcast_to(x[:1], x.shape), 0), ((x * 100).astype(int), 0), (x > 0, 0), (x[:0], 0), (x[:0], 1),
         (x.astype(np.float16), 0), (x.astype(complex), 0),
     ):  # fmt: skip
