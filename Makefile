@@ -3,7 +3,8 @@
 # make verify every equation against its oracle, the misprints proven, wrong formulas killed; a page in runs/verify
 # make mutants  only the wrong formulas, one by one
 # make bench  side by side with PyTorch, JAX and autograd, in an environment of its own, .venv-bench; results in
-#             runs/bench.  ONLY="vae_mlp gpt_char" chooses workloads, STEPS=200 how many steps
+#             runs/bench.  ONLY="vae_mlp gpt_char" chooses workloads, STEPS=200 how many steps, TORCH="…" what pip is
+#             asked for: on Linux, PyTorch's own page says how to get its build for CPUs
 # All others make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ JOBS ?= 2
 READY := $(VENV)/.installed
 BENCH := .venv-bench
 # PyTorch's CPU build; without the index pip takes the one for CUDA, several gigabytes
-TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH ?= torch==2.13.0
 
 .PHONY: demo test test-long verify mutants bench lint clean
 

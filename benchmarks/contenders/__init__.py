@@ -59,7 +59,7 @@ CONTENDERS = {
     "autograd": Entry("HIPS autograd", "autograd", "hips.Autograd", {}, lambda workload: workload.autograd),
 }  # fmt: skip
 INSTALL = {
-    "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+    "torch": "pip install torch (the build for CPUs)",
     "jax": "pip install jax",
     "autograd": "pip install autograd",
     "scratchgen": "pip install -e .",
