@@ -214,25 +214,29 @@ def test_an_untrained_network_has_the_loss_of_noise():
     apart(16 * host(found.mse).mean(), 1, within)  # negative control: a sum over pixels in place of the mean
 
 
-def test_gradients_and_numbers_are_the_same_on_both_backends():
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-4), (np.float64, 1e-12)])
+def test_gradients_and_numbers_are_the_same_on_both_backends(dtype, bound):
+    """Up to the order of sums, which NumPy's convolutions and norms have of their own: some 500 roundings."""
     answers = {}
     for name in ("numpy", "strict"):
         with sg.backend(name):
-            model = make(np.float32)
-            x0 = images(dtype=np.float32)
+            model = make(dtype)
+            x0 = images(dtype=dtype)
             loss = ops.mean(model.loss(x0, Generator(1)).loss)
-            assert loss.dtype == np.float32
+            assert loss.dtype == dtype
             grads = sg.gradients(loss, model.parameters())
-            assert {g.dtype for g in grads} == {np.dtype(np.float32)}
+            assert {g.dtype for g in grads} == {np.dtype(dtype)}
             made = model.sample(2, Generator(2))
             elbo = model.elbo(x0, Generator(3))
             (*_, fast) = ddim.denoise(model, 2, Generator(4), 3, 0.5)
             (*_, hat) = ddim.denoise(model, 2, Generator(4), 3, "sigma_hat")
             (*_, code) = ddim.invert(model.frozen().eps_theta, model.schedule, x0, 3)
             answers[name] = [host(a) for a in (loss, *grads, made, *elbo, fast, hat, code)]
-            assert {a.dtype for a in answers[name]} == {np.dtype(np.float32)}
-    for a, b in zip(answers["numpy"], answers["strict"], strict=True):
-        assert np.array_equal(a, b)
+            assert {a.dtype for a in answers[name]} == {np.dtype(dtype)}
+    largest = max(float(np.abs(g).max()) for g in answers["strict"][1 : 1 + len(grads)])
+    for i, (a, b) in enumerate(zip(answers["numpy"], answers["strict"], strict=True)):
+        scale = largest if 1 <= i <= len(grads) else float(np.abs(b).max())  # a gradient of 0 is rounding only
+        assert np.abs(a - b).max() <= bound * scale
 
 
 def test_the_gradient_of_the_loss_by_differences():
