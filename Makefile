@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 READY := $(VENV)/.installed
 BENCH := .venv-bench
-# PyTorch's CPU build; without the index pip takes the one for CUDA, several gigabytes
+# any build does; on Linux pip's own choice is the one for CUDA, several gigabytes
 TORCH ?= torch==2.13.0
 
 .PHONY: demo test test-long verify mutants bench lint clean

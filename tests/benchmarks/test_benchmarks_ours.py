@@ -102,7 +102,7 @@ def test_replayed_answers_and_steps_are_the_same_to_the_last_bit(name):
     expected = eager.answer()
     for part, value in fast.answer().items():
         np.testing.assert_array_equal(value, expected[part])
-    for _ in range(0 if workload.kind == "sampling" else Replayed.RECORDINGS + 2):
+    for _ in range(0 if workload.kind == "sampling" else Replayed.RECORDINGS + 4):
         eager.step()
         fast.step()
     np.testing.assert_array_equal(fast.flat.buffer, eager.flat.buffer)
