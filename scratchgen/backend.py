@@ -145,8 +145,10 @@ class NumpyBackend(Backend):
 
     def broadcast_to(self, x: Any, shape: tuple[int, ...]) -> Any:
         """A copy where it is small, a view where it is large."""
-        if prod(shape) > SMALL_COPY or x.ndim > len(shape) or not isinstance(x, (np.ndarray, np.generic)):
+        if prod(shape) > SMALL_COPY or x.ndim > len(shape):
             return np.broadcast_to(x, shape)
+        if not isinstance(x, (np.ndarray, np.generic)):
+            return np.broadcast_to(x, shape).copy()  # a recorder's: laid out alike, for sums in the same order
         out = np.empty(shape, x.dtype)
         out[...] = x
         return out

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -51,7 +52,7 @@ class Run:
         self.spread |= spread
         return True
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows in a block; 0 where blocks do not pay."""
         if len(self.calls) < 2:

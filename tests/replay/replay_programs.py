@@ -9,7 +9,9 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
+from scratchgen import functional as F
 from scratchgen import ops
+from scratchgen.autograd import Tensor, gradients
 
 LARGEST = 600  # numbers in an array
 
@@ -258,3 +260,105 @@ def run(program, arrays):
         env.append(np.asarray(x) if isinstance(x, np.generic) else x)
     last = program[-1][1]
     return env[-1], env[-3:], (pick(env, last), {"x": env[0]}), env[-1][..., None]
+
+
+# --- programs with gradients --------------------------------------------------------------------------------
+
+SMOOTH = [
+    ops.tanh, ops.sin, ops.expit, F.softplus, F.silu, F.gelu, F.relu, ops.erf, ops.arctan, ops.absolute, ops.negative,
+    ops.square, lambda x: ops.exp(-x), lambda x: ops.sqrt(1 + x * x), lambda x: ops.log(1 + x**2), lambda x: x**3,
+    F.leaky_relu, lambda x: ops.clip(x, -0.5, 0.5), lambda x: 1 / (2 + x), lambda x: x * 0.5 - 1, lambda x: 2 - x,
+]  # fmt: skip
+PAIRS = [
+    ops.add, ops.subtract, ops.multiply, ops.maximum, ops.minimum, ops.logaddexp, lambda a, b: a / (1 + b * b),
+    lambda a, b: ops.where(ops.greater(a, b), a, b * 2), lambda a, b: ops.where(ops.less(b, 0), a, 0.5),
+    lambda a, b: a * a + b, lambda a, b: ops.hypot(a, 1 + ops.absolute(b)),
+]  # fmt: skip
+
+
+def calm(x):
+    """x within [−2, 2], smoothly."""
+    return 2 * ops.tanh(0.5 * x)
+
+
+def smooth(env, i, j, k):
+    return calm(pick(SMOOTH, j)(calm(pick(env, i))))
+
+
+def paired(env, i, j, k):
+    a = pick(env, i)
+    return calm(pick(PAIRS, k)(a, partner(env, a, j)))
+
+
+def reduced(env, i, j, k):
+    x = pick(env, i)
+    how = pick([ops.sum, ops.mean, ops.logsumexp, ops.var, ops.max, ops.sum], k)
+    return how(x, axis=axes_of(x, j), keepdims=bool(k % 2)) if x.ndim and x.size else x
+
+
+def standard(env, i, j, k):
+    x = pick(env, i)
+    if not x.ndim or not x.size:
+        return x
+    ways = [
+        lambda: F.softmax(x, axis=j % x.ndim), lambda: F.log_softmax(x, axis=j % x.ndim), lambda: F.layer_norm(x),
+        lambda: F.layer_norm(x, x[..., :1] * 0.1, 1.0), lambda: F.rms_norm(x), lambda: F.group_norm(x, 1),
+        lambda: F.cross_entropy(x, np.zeros(x.shape[:-1], int)), lambda: F.binary_cross_entropy(x, 0.3),
+    ]  # fmt: skip
+    return pick(ways[: 8 if x.ndim > 1 else 5], k)()
+
+
+def arranged(env, i, j, k):
+    x = pick(env, i)
+    if not x.ndim or not x.size or x.size > LARGEST // 3:
+        return x
+    a = j % x.ndim
+    ways = [
+        lambda: ops.reshape(x, (-1,)), lambda: ops.transpose(x), lambda: ops.moveaxis(x, a, 0), lambda: x[::-1],
+        lambda: x[..., ::2], lambda: ops.flip(x, a), lambda: ops.roll(x, 1 + k % 3, a), lambda: ops.repeat(x, 2, a),
+        lambda: ops.tile(x, 2), lambda: ops.pad(x, 1), lambda: ops.pad(x, 1, mode="edge"), lambda: ops.cumsum(x, a),
+        lambda: ops.sort(x, a), lambda: ops.take(x, [0, 0, x.shape[a] - 1], a), lambda: ops.expand_dims(x, a),
+        lambda: ops.concatenate(ops.array_split(x, 2, a)[::-1], a), lambda: ops.stack([x, ops.tanh(x)], a),
+        lambda: ops.diff(ops.concatenate([x, x * 2], a), axis=a), lambda: ops.broadcast_to(x, (2, *x.shape)),
+        lambda: ops.swapaxes(x, 0, -1), lambda: ops.take_along_axis(x, ops.argsort(x, a), a),
+        lambda: ops.tril(x[None] * 1), lambda: ops.where(ops.greater(x, 0.1), x, -ops.sum(x)),
+        lambda: x[ops.argmax(x) % x.shape[0]],
+    ]  # fmt: skip
+    return pick(ways, k)()
+
+
+def contracted(env, i, j, k):
+    a = pick(env, i)
+    if not a.ndim or not a.size:
+        return a
+    b = partner([b for b in env if b.ndim], a, j)
+    b = b if b.shape[-1] == a.shape[-1] and b.ndim == a.ndim == 2 else a
+    if a.ndim == 1:
+        return calm(pick([ops.outer, ops.dot, ops.inner, lambda a, b: a @ b], k)(a, b)) if a.size < 24 else a
+    y = pick([
+        lambda: ops.matmul(a, ops.swapaxes(b, -1, -2)), lambda: ops.matmul(a, b[(0,) * (b.ndim - 1)]),
+        lambda: ops.einsum("...ij,...kj->...ik", a, b), lambda: ops.matmul(ops.swapaxes(a, -1, -2), a),
+        lambda: F.attention(a, a, a),
+        lambda: ops.matmul(a, ops.reshape(ops.sum(a), (1, 1)) * np.ones((a.shape[-1], 2), a.dtype)),
+    ], k)()  # fmt: skip
+    return calm(y) if y.size <= LARGEST else a
+
+
+SMOOTH_NAMES = (smooth, smooth, paired, paired, paired, reduced, standard, arranged, arranged, contracted)
+smooth_shapes = shapes.filter(lambda pair: pair[0] != (0, 3))
+smooth_programs = st.lists(
+    st.tuples(st.integers(0, len(SMOOTH_NAMES) - 1), numbers, numbers, numbers), min_size=1, max_size=10
+)
+
+
+def descent(program, parameters, arrays, twice):
+    """The value of a program, its gradients, and those of their squares if `twice`."""
+    env = [*parameters, *arrays]
+    for name, i, j, k in program:
+        env.append(SMOOTH_NAMES[name](env, i, j, k))
+    loss = sum((ops.mean(calm(x)) for x in env[-3:]), start=ops.sum(env[-1] * 0.5))
+    first = gradients(loss, parameters, create_graph=twice) if type(loss) is Tensor else []
+    if twice and first:
+        squares = sum((ops.sum(ops.square(g)) for g in first), start=0.0)
+        return loss, first, gradients(squares, parameters)
+    return loss, first

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_programs import programs, run, shapes
-from replay_tools import assert_same_bits
+from replay_programs import descent, programs, run, shapes, smooth_programs, smooth_shapes
+from replay_tools import assert_same_bits, plain
 
 import scratchgen as sg
-from scratchgen import planning
+from scratchgen import functional as F
+from scratchgen import ops, planning
+from scratchgen.autograd import gradients
 
-MANY = settings(max_examples=2 * settings.default.max_examples)
+FEW = settings(max_examples=max(10, settings.default.max_examples // 2))
 
 
 def arrays(shapes, seed, dtype="float32"):
@@ -31,7 +33,6 @@ def small_blocks(request, monkeypatch):
 def test_random_programs():
     seen = {"blocks": 0, "shared": 0, "small": 0, "parts": 0, "plans": 0}
 
-    @MANY
     @given(programs, shapes, st.sampled_from(["float32", "float64"]))
     def check(program, shapes, dtype):
         step = lambda *xs: run(program, xs)  # noqa: E731
@@ -91,3 +92,45 @@ def test_einsum_of_looks_in_any_direction(subscripts):
     for seed in range(4):
         (x,) = arrays([(8, 10)], seed)
         assert_same_bits(step(x), replay(x))
+
+
+@pytest.mark.parametrize("small_blocks", [(1, 64)], indirect=True)
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("twice", [False, True])
+def test_gradients_of_random_programs(twice):
+    """The parameters change between the calls."""
+    seen = {"blocks": 0, "shared": 0, "gradients": 0}
+
+    @FEW
+    @given(smooth_programs, smooth_shapes, st.sampled_from(["float32", "float64"]))
+    def check(program, shapes, dtype):
+        parameters = [sg.tensor(x) for x in arrays(shapes, 9, dtype)]
+        step = lambda *xs: descent(program, parameters, xs, twice)  # noqa: E731
+        replay = sg.replay(step)
+        for seed in range(4):
+            xs = arrays(shapes, seed, dtype)
+            assert_same_bits(plain(step(*xs)), replay(*xs))
+            for p in parameters:
+                p.assign((0.9 * p.value).astype(dtype))
+        ((plan,),) = replay.plans.values()
+        seen["blocks"] += any(step.rows for step in plan.steps)
+        seen["shared"] += bool(plan.home)
+        seen["gradients"] += len(plan.steps) > 1
+
+    check()
+    assert all(seen.values()), seen
+
+
+def test_gradients_are_laid_out_as_without():
+    """A gradient of a sum, repeated along what was summed, of an array whose axes were exchanged; summed again."""
+    w = sg.tensor(arrays([(4, 3, 2, 3)], 0, "float64")[0])
+
+    def step(x):
+        z = ops.transpose(ops.sum(w, axis=(0, 1)))
+        (g,) = gradients(ops.sum(ops.square(F.softmax(z, axis=0)) * x), [w], create_graph=True)
+        return g, ops.sum(ops.square(g)), gradients(ops.sum(ops.square(g)), [w])[0]
+
+    replay = sg.replay(step)
+    for seed in range(12):
+        (x,) = arrays([(3, 2)], seed, "float64")
+        assert_same_bits(plain(step(x)), replay(x))
