@@ -15,6 +15,7 @@ from scratchgen import functional as F
 from scratchgen import ops, planning
 from scratchgen.autograd import gradients
 
+MANY = settings(max_examples=max(60, settings.default.max_examples))  # enough to meet all that a plan can be
 FEW = settings(max_examples=max(10, settings.default.max_examples // 2))
 
 
@@ -33,6 +34,7 @@ def small_blocks(request, monkeypatch):
 def test_random_programs():
     seen = {"blocks": 0, "shared": 0, "small": 0, "parts": 0, "plans": 0}
 
+    @MANY
     @given(programs, shapes, st.sampled_from(["float32", "float64"]))
     def check(program, shapes, dtype):
         step = lambda *xs: run(program, xs)  # noqa: E731
