@@ -108,12 +108,15 @@ def mapped(x: Any, f: Callable[[Any], Any]) -> Any:
 
 
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array of a step that is being written down; `value` is what it is now."""
+    """An array of a step that is being written down; `value` is what it is now.
+
+    number: whether NumPy would have given a number instead, to which nobody can write: `s += 1` makes another one.
+    """
 
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, by: Recorder, slot: Slot, value: np.ndarray) -> None:
-        self.by, self.slot, self.value = by, slot, value
+        self.by, self.slot, self.value, self.number = by, slot, value, False
         self.flags = copy(FLAGS)
 
     T = property(lambda self: self.transpose())
@@ -173,12 +176,14 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         return self.by.look(self, self.value.view(dtype or self.dtype))
 
     def copy(self) -> Any:
-        return self.by.made(Call("copy", "copy", (self.slot,), {}), self.value.copy())
+        value = self.value[()] if self.number else self.value
+        return self.by.made(Call("copy", "copy", (self.slot,), {}), value.copy())
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         if not copy and self.dtype == dtype:
             return self
-        return self.by.made(Call("copy", "astype", (self.slot,), {"casting": "unsafe"}), self.value.astype(dtype))
+        value = self.value[()] if self.number else self.value
+        return self.by.made(Call("copy", "astype", (self.slot,), {"casting": "unsafe"}), value.astype(dtype))
 
     def _read(self, what: str) -> Any:
         raise self.by.error(f"{what} reads a number of a step that is to be replayed", self.slot)
@@ -258,8 +263,9 @@ class Recorder:
         return Recorded(self, Slot(array, None, origin, self.roots), array)
 
     def look(self, x: Recorded, result: np.ndarray) -> Recorded:
-        """Another look at the memory of x: no call."""
-        return Recorded(self, Slot(result, x.slot.root), result)
+        """Another look at the memory of x: no call.  Of a number, a copy."""
+        slot = Slot(result, x.slot.root)
+        return self.made(Call("copy", "copy", (slot,), {}), result.copy()) if x.number else Recorded(self, slot, result)
 
     def lift(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments of an operation; arrays and parameters from outside are recorded from here on."""
@@ -295,8 +301,9 @@ class Recorder:
 
     def made(self, call: Call, result: Any) -> Recorded:
         """The result of a call, in memory of its own."""
-        result = np.asarray(result)
-        recorded = self._root(result if is_dense(result) else result.copy(order="C"), "made")
+        array = np.asarray(result)
+        recorded = self._root(array if is_dense(array) else array.copy(order="C"), "made")
+        recorded.number = isinstance(result, np.generic)
         self.calls.append(call._replace(out=recorded.slot))
         return recorded
 
@@ -316,6 +323,7 @@ class Recorder:
         target = inputs[0] if method == "at" else out
         if target is not None and type(target) is not Recorded:
             raise self.error(f"{ufunc.__name__} writes to an array that the step did not make")
+        out = None if out is not None and out.number else out
         raw, slots = self._raw(inputs), self._slots(inputs)
         if method == "at":
             ufunc.at(*raw)

@@ -136,3 +136,26 @@ def test_gradients_are_laid_out_as_without():
     for seed in range(12):
         (x,) = arrays([(3, 2)], seed, "float64")
         assert_same_bits(plain(step(x)), replay(x))
+
+
+def test_numbers_are_not_written_to():
+    """s += 1 changes an array, but makes another number; an array of no dimensions is an array."""
+    def step(x, y):
+        s, z = x.sum(), x[0, 0]
+        before, looks, turned = s, (s[...], s.reshape(1), s.copy(), s.astype("float64"), z), z.reshape(1, 1)
+        s += 1
+        z *= 2
+        looks[0][...] = 7
+        turned -= 3
+        t = looks[3]
+        t *= 2
+        kept, y = y, y.copy()
+        own = y
+        y += 1
+        y **= 2
+        return s, before, looks, turned, z, t, kept, own, y
+
+    replay = sg.replay(step)
+    for seed in range(5):
+        xs = arrays([(3, 4), ()], seed)
+        assert_same_bits(step(*xs), replay(*xs))
