@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
@@ -30,12 +30,15 @@ def side_by_side(f: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
     """[f(item) for item in items], on the host's cores at once; f must not depend on the order.
 
     One after the other where it is itself called from such a task, and on a GPU: they are busy already.
+    Raises what the first of the items raises, once none of them is at work any more.
     """
     items = list(items)
     if len(items) == 1 or hasattr(_here, "busy") or active().on_device or cores() == 1:
         return [f(item) for item in items]
     contexts = [copy_context() for _ in items]  # each task sees the caller's active backend
-    return list(_pool().map(lambda context, item: context.run(f, item), contexts, items))
+    tasks = [_pool().submit(context.run, f, item) for context, item in zip(contexts, items, strict=True)]
+    wait(tasks)
+    return [task.result() for task in tasks]
 
 
 @cache

@@ -1,5 +1,7 @@
 """A minibatch in shards: the same gradient when the noise is the same, the same run whatever the cores."""
 
+import threading
+import time
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -74,3 +76,21 @@ def test_side_by_side_keeps_the_order_and_the_backend():
         assert side_by_side(lambda i: (i, active().name), range(9)) == [(i, "strict") for i in range(9)]
     with pytest.raises(ZeroDivisionError):
         side_by_side(lambda i: 1 // i, [1, 0])
+
+
+@pytest.mark.skipif(cores.cores() == 1, reason="needs two cores")
+def test_side_by_side_raises_only_once_nobody_is_at_work():
+    """Or the next attempt would find the last one's tasks still drawing from its generators."""
+    begun, done = threading.Event(), []
+
+    def task(i):
+        if i == 0:
+            begun.wait(10)
+            raise ValueError("the first")
+        begun.set()
+        time.sleep(0.2)
+        done.append(i)
+
+    with pytest.raises(ValueError, match="the first"):
+        side_by_side(task, [0, 1])
+    assert done == [1]
