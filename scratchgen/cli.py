@@ -7,7 +7,6 @@ line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after savin
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import sys
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
@@ -106,17 +104,20 @@ def commands() -> None:
 
 
 @commands.command("list")
-def list_() -> None:
-    """What there is to train: each system with its paper, lectures, file and data.
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True,
+              help="Where the last figures are looked for.")
+def list_(runs: Path) -> None:
+    """What there is to train: each system with its paper, lectures, data, equations, and its last figure of quality.
 
-    The file is the place to read: equations on top, code below.
+    The file is the place to read: equations on top, code below.  `scratchgen verify ID` checks an equation.
     """
     from scratchgen.recipes import RECIPES
+    from scratchgen.recipes.catalogue import entry
 
     for recipe in RECIPES.values():
-        click.echo(click.style(f"{recipe.id:12}", bold=True) + recipe.title)
-        for what in ("paper", "lectures", "dataset", "file"):
-            click.echo(f"{'':12}{what:10}{getattr(recipe, what)}")
+        click.echo(click.style(f"{recipe.id:16}", bold=True) + recipe.title)
+        for what, text in entry(recipe, runs / recipe.id):
+            click.echo(f"{'':16}{what:11}{text}")
     click.echo("\nscratchgen train ID trains one of them.")
 
 
@@ -145,7 +146,6 @@ def train(
     """
     from scratchgen.recipes import find
     from scratchgen.train import RunConfig, RunFolder, as_json
-    from scratchgen.train import train as fit
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
@@ -167,7 +167,7 @@ def train(
         run = RunFolder.create(out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name))
     system = recipe.restore(run)
     click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}")
-    fit(system, examples.train, run.config.train, run, name=recipe.id)
+    recipe.fit(system, examples, run)
     if not no_report:
         _judge(recipe.load(run), thorough=False)
 
@@ -220,41 +220,31 @@ def _check_resume(run: Any, id: str, given: dict[str, Any], dataset: str | None,
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the noise.  [default: the run's]")
-@click.option("--steps", type=click.IntRange(min=1), help="With --steps or --eta the sampler is DDIM; without, DDPM.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of the sampler; ddpm: with --steps or --eta it is DDIM.")
 @click.option("--eta", help="DDIM's η: 0 … 1, or sigma_hat.")
+@click.option("--solver", help="How a differential equation is solved; `list` says which there are.")
+@click.option("--temperature", type=click.FloatRange(min=0), help="Below 1: more of what is likely.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Draw each symbol from the k likeliest.")
+@click.option("--prompt", help="The text to go on with.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
-              help="PNG or .npy file.  [default: RUN/pictures/drawn.png]")
+              help="PNG, .npy or .txt file.  [default: RUN/pictures/drawn.png, or .txt]")
 @backend_option
 def sample(
-    run: Path, n: int, seed: int | None, steps: int | None, eta: str | None, out: Path | None, backend: str | None
+    run: Path, n: int, seed: int | None, out: Path | None, backend: str | None, **options: Any
 ) -> None:
     """Draw from the trained system in the folder RUN.
 
-    A .png shows the images in a grid; a .npy holds the numbers, (n, H, W, C) in [-1, 1].
+    A .png shows images in a grid, or points of the plane; a .npy holds the numbers: images (n, H, W, C) in [-1, 1],
+    points (n, 2).  A .txt holds text.  Not every system has every option: it then says which it has.
     """
-    from scratchgen.recipes import pictures
-    from scratchgen.train.atomic import write_atomically
+    from scratchgen.recipes import drawings
 
     trained = _load(run, backend)
-    if out is None:
-        trained.run.pictures.mkdir(exist_ok=True)
-        out = trained.run.pictures / "drawn.png"
-    if out.suffix not in (".png", ".npy"):
-        raise click.UsageError(f"--out {out}: the name must end in .png or .npy")
-    if not out.parent.is_dir():
-        raise click.UsageError(f"--out {out}: there is no folder {out.parent}")
-    options = {"steps": steps, "eta": _eta(eta)}
-    options = {k: v for k, v in options.items() if v is not None}
-    images = trained.recipe.sample(trained, n, trained.rng(DRAWN, seed), **options)
-    if out.suffix == ".npy":
-        held = io.BytesIO()
-        np.save(held, images)
-        write_atomically(out, held.getvalue())
-    else:
-        columns = max(1, min(16, round(n**0.5)))
-        fig = pictures.figure(6.0, 6.0 * (-(-n // columns)) / columns)
-        pictures.show(fig.add_subplot(), pictures.tiles(images, columns))
-        pictures.save(fig, out)
+    out = out or trained.run.pictures / f"drawn{trained.recipe.suffixes[0]}"
+    drawings.check(out, trained)
+    options["eta"] = _eta(options["eta"])
+    given = {k: v for k, v in options.items() if v is not None}
+    drawings.write(out, trained.recipe.drawn(trained, n, trained.rng(DRAWN, seed), given))
     click.echo(out)
 
 
@@ -337,7 +327,6 @@ def info(as_json: bool) -> None:
 
 
 DRAWN = 100  # the purpose of random numbers for `sample`
-RESULTS = "evaluation.safetensors"
 
 
 def _load(path: Path, backend: str | None) -> Any:
@@ -354,11 +343,13 @@ def _judge(trained: Any, thorough: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from scratchgen.recipes.catalogue import RESULTS
     from scratchgen.train import checkpoint
 
     with trained.run.lock():
         results = trained.recipe.evaluate(trained, thorough)
-        found = {"step": trained.step, "numbers": results.numbers}
+        facts = trained.recipe.facts(trained, results)
+        found = {"step": trained.step, "numbers": results.numbers, "facts": facts}
         checkpoint.save(trained.run.path / RESULTS, results.arrays, found)
         for shown in trained.recipe.tables(trained, results):
             table = Table(title=shown.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -372,6 +363,7 @@ def _judge(trained: Any, thorough: bool) -> None:
 
 def _report(trained: Any) -> None:
     from scratchgen.recipes import RecipeError, Results
+    from scratchgen.recipes.catalogue import RESULTS
     from scratchgen.train import checkpoint
 
     path, again = trained.run.path / RESULTS, f"scratchgen evaluate {trained.run.path}"

@@ -1,4 +1,4 @@
-"""Networks: a tree of modules, the layers with weights, attention, and the U-Net."""
+"""Networks: a tree of modules, the layers with weights, the perceptron, attention, and the U-Net."""
 
 from scratchgen.nn.attention import MultiHeadAttention, PixelAttention
 from scratchgen.nn.layers import (
@@ -11,11 +11,12 @@ from scratchgen.nn.layers import (
     RMSNorm,
     SinusoidalEmbedding,
 )
+from scratchgen.nn.mlp import MLP
 from scratchgen.nn.module import Module, Sequential
 from scratchgen.nn.unet import Downsample, ResBlock, UNet, UNetConfig, Upsample
 
 __all__ = [
-    "Conv2d", "ConvTranspose2d", "Downsample", "Embedding", "GroupNorm", "LayerNorm", "Linear", "Module",
+    "MLP", "Conv2d", "ConvTranspose2d", "Downsample", "Embedding", "GroupNorm", "LayerNorm", "Linear", "Module",
     "MultiHeadAttention", "PixelAttention", "RMSNorm", "ResBlock", "Sequential", "SinusoidalEmbedding", "UNet",
     "UNetConfig", "Upsample",
 ]  # fmt: skip

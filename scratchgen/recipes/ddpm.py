@@ -10,14 +10,15 @@ import numpy as np
 
 from scratchgen.backend import active
 from scratchgen.cores import side_by_side
-from scratchgen.data import Dataset, dequantise, quantise
-from scratchgen.metrics import ClassifierConfig, Reference, Row, nearest, table
+from scratchgen.data import Dataset
+from scratchgen.metrics import ClassifierConfig, Reference, nearest
 from scratchgen.models.diffusion import DDPM, DDPMConfig, ddim
 from scratchgen.models.diffusion.ddim import SIGMA_HAT
 from scratchgen.nn import UNetConfig
 from scratchgen.random import Generator
 from scratchgen.recipes import ddpm_pictures
 from scratchgen.recipes.judge import judge
+from scratchgen.recipes.quality import JUDGED, histogram_bits, judged, quality_table, rounded
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
@@ -26,7 +27,6 @@ from scratchgen.train.report import Picture, Table
 CHUNK = 60  # images that go through the network together: what they need stays in the cache
 ETAS: tuple[float | str, ...] = (0.0, 0.2, 0.5, 1.0, SIGMA_HAT)
 BOUND_IMAGES = 40
-JUDGED = 360  # held-out images, and samples, that figures are made of
 FRAMES = 40
 NOISE, INIT, BOUND, RULERS = range(4)  # purposes of random numbers
 
@@ -63,11 +63,10 @@ class DDPMRecipe(Recipe):
     def build(self, config: DDPMConfig, rng: Generator) -> DDPM:
         return DDPM(config, rng=rng)
 
+    options = ("steps", "eta")
+
     def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
         """steps: DDIM in that many, or DDPM's own T; eta: DDIM's η, or "sigma_hat"."""
-        unknown = options.keys() - {"steps", "eta"}
-        if unknown:
-            raise RecipeError(f"ddpm: has no sampling option {', '.join(sorted(unknown))}")
         model: DDPM = trained.system
         steps, eta = options.get("steps"), options.get("eta")
         if steps is not None and not 1 <= steps <= model.config.T:
@@ -109,8 +108,7 @@ class DDPMRecipe(Recipe):
                     "frechet": np.reshape(cells, (len(ETAS), len(columns))).tolist(),
                 }  # fmt: skip
             results.numbers["bound"] = self._bound(trained, bar)
-        rows = table(samples, data.train, heldout, referee, rng=trained.rng(RULERS))
-        results.numbers["quality"] = [_row(row) for row in rows]
+        results.numbers["quality"] = judged(trained, samples, trained.rng(RULERS))
         self._neighbours(data, heldout, samples["DDPM"], results)
         return results
 
@@ -205,48 +203,7 @@ def chain(
 
     done = side_by_side(one, zip(pieces, rng.spawn(len(pieces)), strict=True))
     images = np.concatenate([images for images, _ in done])
-    return _rounded(images, model.config.levels), np.array(done[0][1])
-
-
-def _rounded(images: np.ndarray, levels: int | None) -> np.ndarray:
-    """Samples as images of the data's kind: at the nearest of its grey levels, as a file would hold them."""
-    return images if levels is None else dequantise(quantise(images, levels), levels)
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return {"name": row.name, **row.mean._asdict()}
-
-
-def quality_table(rows: list[dict[str, Any]]) -> Table:
-    """Fréchet distance, precision, recall and score of every sampler, between floor and ceiling."""
-    floor = rows[0]["frechet"]
-    body = [
-        (r["name"], f"{r['frechet']:.2f}", f"{r['frechet'] / floor:.2f}", f"{r['precision']:.3f}",
-         f"{r['recall']:.3f}", f"{r['score']:.2f}")
-        for r in rows
-    ]  # fmt: skip
-    return Table(
-        "Quality",
-        "Against the training images, in the features of a digit classifier trained with the same engine. The first "
-        "row is the floor, real images held out; the last rows are the ceiling, noise. Fréchet: smaller is better.",
-        ("images", "Fréchet", "× floor", "precision", "recall", "score"), body,
-        frozenset({0, len(body) - 2, len(body) - 1}),
-    )  # fmt: skip
-
-
-def histogram_bits(dataset: Dataset) -> float:
-    """Bits per pixel of the held-out images under one histogram per pixel, fitted on the training images.
-
-    The code of a model that knows every pixel's distribution and nothing of their relations; each level is
-    counted once more than it was seen, so that none costs infinitely much.
-    """
-    levels = dataset.levels or 256
-    seen, asked = (quantise(x, levels).reshape(len(x), -1) for x in (dataset.train, dataset.heldout))
-    cost = 0.0
-    for pixel in range(seen.shape[1]):
-        counts = np.bincount(seen[:, pixel], minlength=levels) + 1.0
-        cost -= np.log2(counts / counts.sum())[asked[:, pixel]].mean()
-    return float(cost / seen.shape[1])
+    return rounded(images, model.config.levels), np.array(done[0][1])
 
 
 def bound_table(bound: dict[str, float], dataset: Dataset) -> Table:

@@ -36,13 +36,8 @@ def _loss(trained: Trained) -> Picture:
 
 
 def _samples(trained: Trained, results: Results) -> Picture:
-    fig = pictures.figure(8.0, 4.2)
-    left, right = fig.subplots(1, 2)
-    drawn = pictures.tiles(results.arrays["DDPM"][:100], 10)
-    pictures.show(left, drawn, f"drawn: DDPM, {trained.system.config.T} steps")
-    real = trained.dataset.heldout
-    pictures.show(right, pictures.tiles(real[:: max(1, len(real) // 100)][:100], 10), "real, held out")
-    pictures.save(fig, trained.run.pictures / "samples.png")
+    path, title = trained.run.pictures / "samples.png", f"drawn: DDPM, {trained.system.config.T} steps"
+    pictures.beside_real(path, results.arrays["DDPM"], trained.dataset.heldout, title)
     return Picture(
         "samples.png", "Samples", "Left: the first 100 images drawn by the trained network, none left out. "
         "Right: real images that training never saw.",

@@ -1,7 +1,8 @@
-"""Pictures that several systems share: grids of images, films of a chain, curves of a loss."""
+"""Pictures that several systems share: grids of images, densities of the plane, films of a chain, curves of a loss."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,54 @@ def show(axes: Any, sheet: np.ndarray, title: str = "") -> None:
         axes.set_title(title, loc="left", fontsize=10)
 
 
+def beside_real(path: Path, drawn: np.ndarray, real: np.ndarray, title: str, columns: int = 10) -> None:
+    """The first columns² images drawn, and as many real ones, evenly chosen, side by side."""
+    n = columns * columns
+    fig = figure(8.0, 4.2)
+    left, right = fig.subplots(1, 2)
+    show(left, tiles(drawn[:n], columns), title)
+    show(right, tiles(real[:: max(1, len(real) // n)][:n], columns), "real, held out")
+    save(fig, path)
+
+
+LIMIT = 4.0  # the toys of the plane lie in [−4, 4]²
+
+
+def points(axes: Any, x: np.ndarray, title: str = "", limit: float = LIMIT) -> None:
+    """Points (N, 2) of the plane."""
+    axes.scatter(x[:, 0], x[:, 1], s=3, alpha=0.5, linewidths=0, color="black")
+    plane(axes, title, limit)
+
+
+def density(axes: Any, log_p: Callable[[np.ndarray], np.ndarray], title: str = "", limit: float = LIMIT) -> None:
+    """p over the plane, the darker the denser.  log_p: points (N, 2) ↦ (N,), up to a constant."""
+    values = np.asarray(log_p(grid(150, limit))).reshape(150, 150)
+    axes.imshow(np.exp(values - np.nanmax(values)), extent=(-limit, limit, -limit, limit), origin="lower", cmap="Blues")
+    plane(axes, title, limit)
+
+
+def arrows(axes: Any, score: Callable[[np.ndarray], np.ndarray], title: str = "", limit: float = LIMIT) -> None:
+    """∇ log p over the plane, the long ones shortened.  score: points (N, 2) ↦ (N, 2)."""
+    where = grid(25, limit)
+    s = np.asarray(score(where))
+    length = np.linalg.norm(s, axis=1, keepdims=True)
+    s = s / np.maximum(length, 1e-12) * np.tanh(length / max(float(np.median(length)), 1e-12))
+    axes.quiver(*where.T, *s.T, angles="xy", scale=30, width=0.003, color="tab:red")
+    plane(axes, title, limit)
+
+
+def grid(n: int, limit: float = LIMIT) -> np.ndarray:
+    """n² points of the square [−limit, limit]², row by row from below: (n², 2) float32."""
+    line = np.linspace(-limit, limit, n, dtype=np.float32)
+    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+
+
+def plane(axes: Any, title: str, limit: float) -> None:
+    """Axes of a square of the plane, without ticks."""
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
+    axes.set_title(title, loc="left", fontsize=10)
+
+
 def film(frames: list[np.ndarray], path: Path, milliseconds: int = 70, hold: int = 2500) -> None:
     """Sheets as an animated GIF that pauses on its last frame."""
     import io
@@ -67,8 +116,8 @@ def film(frames: list[np.ndarray], path: Path, milliseconds: int = 70, hold: int
     write_atomically(path, file.getvalue())
 
 
-def curves(path: Path, log: dict[str, np.ndarray], ylabel: str) -> None:
-    """The columns of a log against its steps, each with its running mean."""
+def curves(path: Path, log: dict[str, np.ndarray], ylabel: str, scale: str = "log") -> None:
+    """The columns of a log against its steps, each with its running mean.  scale: "linear" where they fall below 0."""
     fig = figure(7.2, 3.2)
     axes = fig.add_subplot()
     steps = log["step"]
@@ -81,7 +130,7 @@ def curves(path: Path, log: dict[str, np.ndarray], ylabel: str) -> None:
         axes.plot(steps[window - 1 :], smooth, color=line.get_color(), lw=1.8, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel(ylabel)
-    axes.set_yscale("log")
+    axes.set_yscale(scale)
     axes.grid(alpha=0.25)
     if len(log) > 2:
         axes.legend(frameon=False)

@@ -12,8 +12,11 @@ from scratchgen.backend import active
 from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
-from scratchgen.train import RunFolder, TrainConfig, from_json, load_weights
+from scratchgen.train import RunFolder, TrainConfig, from_json, load_weights, train
 from scratchgen.train.report import Page, Picture, Table, write_page
+
+SAMPLING = ("steps", "eta", "solver", "temperature", "top_k", "prompt")
+"""All options that samplers have, as the command line offers them."""
 
 
 class RecipeError(ValueError):
@@ -56,6 +59,12 @@ class Recipe:
     dataset: ClassVar[str]
     config_type: ClassVar[type]
     train: ClassVar[TrainConfig]
+    options: ClassVar[tuple[str, ...]] = ()
+    """What its sampler can be asked for, of `SAMPLING`."""
+    suffixes: ClassVar[tuple[str, ...]] = (".png", ".npy")
+    """Of the files that its samples go into, the usual one first."""
+    equations: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Of the page: (formula, what it says)."""
 
     def configure(self, dataset: Dataset) -> Any:
         """The system's config for a data set.  Raises RecipeError for data that the system cannot take."""
@@ -65,9 +74,28 @@ class Recipe:
         """The untrained system."""
         raise NotImplementedError
 
-    def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
-        """n samples on the host.  Raises RecipeError for an option that this system has not got."""
+    def examples(self, dataset: Dataset) -> Any:
+        """What the loss is given minibatches of: an array, or a tuple of arrays of one length."""
+        return dataset.train
+
+    def fit(self, system: System, dataset: Dataset, run: RunFolder) -> None:
+        """Train the system, into the run folder; go on where it was stopped."""
+        train(system, self.examples(dataset), run.config.train, run, name=self.id)
+
+    def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> Any:
+        """n samples on the host, images (n, H, W, C), points (n, 2), or a text for each.
+
+        options: some of `self.options`.  Raises RecipeError for a value that makes no sense.
+        """
         raise NotImplementedError
+
+    def drawn(self, trained: Trained, n: int, rng: Generator, options: dict[str, Any]) -> Any:
+        """`sample`, after a look at the options.  Raises RecipeError for one that this system has not got."""
+        unknown = [name for name in options if name not in self.options]
+        if unknown:
+            has = ", ".join(map(flag, self.options)) if self.options else "none"
+            raise RecipeError(f"{self.id}: has no sampling option {', '.join(map(flag, unknown))}; it has {has}")
+        return self.sample(trained, n, rng, **options)
 
     def evaluate(self, trained: Trained, thorough: bool) -> Results:
         """Judge the run.  thorough: also what takes minutes."""
@@ -82,10 +110,8 @@ class Recipe:
         raise NotImplementedError
 
     def facts(self, trained: Trained, results: Results) -> list[tuple[str, str]]:
-        """The headline numbers, (what, value)."""
+        """The headline numbers, (what, value): the figure of quality first, then its floor."""
         raise NotImplementedError
-
-    equations: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def report(self, trained: Trained, results: Results) -> None:
         """Draw the pictures and write the page."""
@@ -108,6 +134,11 @@ class Recipe:
         system = self.restore(run)
         step = load_weights(system, run.checkpoint)
         return Trained(run, self, dataset, system.frozen(), step, system.size())
+
+
+def flag(option: str) -> str:
+    """An option as the command line spells it."""
+    return "--" + option.replace("_", "-")
 
 
 def on_host(x: Any) -> np.ndarray:

@@ -5,7 +5,7 @@
             draw a minibatch x and fresh noise           player, for everything that is not a game)
             L = (1/B) Σ_b loss(x_b)
             g = ∂L/∂θ, clipped to a norm
-            θ ← optimiser(θ, g, η_t)
+            θ ← optimiser(θ, g, η_t), then what else the player does after a step
             θ̄ ← μ θ̄ + (1−μ) θ                           (the averaged weights)
 
 Everything a step depends on is in `State` and in the seed, so a run that is stopped anywhere and continued
@@ -26,6 +26,7 @@ from scratchgen.backend import active
 from scratchgen.cores import side_by_side
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
+from scratchgen.random import Generator
 from scratchgen.recording import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate
 from scratchgen.train.metrics_log import MetricsLog
@@ -34,6 +35,7 @@ from scratchgen.train.run import RunError, RunFolder
 from scratchgen.train.signals import Interrupted, StopSignals
 from scratchgen.train.state import PlayerState, State
 
+START = (1 << 31) + 1  # this child of the seed makes the noise of `System.start`
 Data = np.ndarray | tuple[np.ndarray, ...]
 
 
@@ -70,7 +72,7 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
         if run is not None:
             stack.enter_context(run.lock())
             stack.enter_context(stop)
-        state = begin(system, config, run, name)
+        state = begin(system, source, config, run, name)
         stack.callback(state.close)
         journal = stack.enter_context(Journal(run, state.step))
         if state.saved is None:
@@ -93,14 +95,13 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
     return TrainResult(state.step, losses, state.averages())
 
 
-def begin(system: System, config: TrainConfig, run: RunFolder | None, name: str) -> State:
+def begin(system: System, source: Source, config: TrainConfig, run: RunFolder | None, name: str) -> State:
     """The state that the run was last saved in, or the initial one."""
-    if run is None:
-        return State(system, config, name)
-    if run.checkpoint.exists():
+    if run is not None and run.checkpoint.exists():
         return State.load(run.checkpoint, system, config, name)
-    if run.metrics.exists():  # the first checkpoint is older than the first row of the log
+    if run is not None and run.metrics.exists():  # the first checkpoint is older than the first row of the log
         raise RunError(f"{run.checkpoint}: is gone, so this run cannot be continued")
+    system.start(source(0), Generator(np.random.SeedSequence(config.seed, spawn_key=(START,))))
     return State(system, config, name)
 
 
@@ -123,6 +124,8 @@ def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
         if state.on_host:
             state.check()  # before the step, which would spoil the weights
         player.optimiser.step(gradient, lr=rate)
+        if player.after is not None:
+            player.after(batch, state.rng)
         if player.ema is not None:
             player.ema.update()
 
@@ -149,13 +152,16 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
 
 def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
-    with the noise as it was."""
+    with the noise and the system's memory as they were."""
     before = [rng.state() for _, rng in parts]
+    held = [] if player.is_recorded() else [flat.buffer.copy() for flat in state.memory]
     try:
         found = side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
     except ReplayError as error:
         for (_, rng), was in zip(parts, before, strict=True):
             rng.restore(was)
+        for flat, buffer in zip(state.memory, held, strict=False):
+            flat.write(buffer)
         state.notes.append(f"{error}; trained without replay, which gives the same numbers")
         player.close()
         return None

@@ -46,7 +46,7 @@ class PlayerState:
     """
 
     def __init__(self, player: Player, config: TrainConfig) -> None:
-        self.name, self.loss, self.steps = player.name, player.loss, player.steps
+        self.name, self.loss, self.steps, self.after = player.name, player.loss, player.steps, player.after
         self.tensors = list(player.parameters.values())
         self.flat = optim.Flat(player.parameters)
         self.xp = backend_of(self.flat.buffer)
@@ -62,10 +62,14 @@ class PlayerState:
 
     def spread(self) -> None:
         """Once the shards are ready to be replayed, give all but the first a process of their own."""
-        if not self.is_spread and cores() > 1 and all(any(r.plans.values()) for r in self.replays):
+        if not self.is_spread and cores() > 1 and self.is_recorded():
             self.is_spread = True
             for other in self.replays[1:]:
                 other.move()
+
+    def is_recorded(self) -> bool:
+        """Whether every shard has been replayed already."""
+        return all(any(one.plans.values()) for one in self.replays)
 
     def close(self) -> None:
         """End those processes, and replay no more."""
@@ -122,6 +126,8 @@ class State:
     def __init__(self, system: System, config: TrainConfig, name: str) -> None:
         self.system, self.config, self.name = system, config, name
         self.players = [PlayerState(player, config) for player in players_of(system, config.dtype)]
+        learnt = {id(x) for player in self.players for x in player.tensors}
+        self.memory = [optim.Flat({k: x}) for k, x in system.named_parameters() if id(x) not in learnt]
         self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)))
         self.step = 0
         self.cursor = 0  # minibatches drawn so far

@@ -1,5 +1,7 @@
 """The average difference of codes that share a factor, against counting."""
 
+import re
+
 import numpy as np
 import pytest
 from evidence import agree, apart, at_most, lifted
@@ -53,5 +55,7 @@ def test_differences_do_not_cancel():
 
 
 def test_misfits_are_refused():
-    with pytest.raises(ValueError, match=r"z1 \(2, 3, 1\) and z2 \(2, 1, 1\)"):
-        disentanglement.difference(np.zeros((2, 3, 1)), np.zeros((2, 1, 1)))
+    long, short = np.zeros((2, 3, 1)), np.zeros((2, 1, 1))
+    for z1, z2 in ((long, short), (short, long), (long[0], long[0]), (long[None], long[None])):
+        with pytest.raises(ValueError, match=re.escape(f"z1 {z1.shape} and z2 {z2.shape} should both be (N, L, d)")):
+            disentanglement.difference(z1, z2)

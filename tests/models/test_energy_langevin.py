@@ -328,7 +328,9 @@ def test_misfits_are_refused():
     log_p = lowered(lambda x: -(x**2).sum(axis=1))
     with pytest.raises(ValueError, match=r"u \(3, 1\)"):
         library.mala(log_p, lowered(lambda x: -x), chains.start(log_p, x), 0.1, x, x[:, :1])
-    for epsilon in (0.0, -1.0, 1.0, np.nan):
+    for step in (library.step, library.step_half):
+        np.testing.assert_array_equal(step(x, x + 1, 0.0, x + 2), x)  # 0 is a step of no length
+    for epsilon in (0.0, -1.0, 1.0, 1.5, np.nan):
         with pytest.raises(ValueError, match="is not between 0 and 2σ² = 1.0"):
             library.stationary(np.array([2.0, 0.5]), epsilon)
     for shape in ((2, 1), (), (0,)):

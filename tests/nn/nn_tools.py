@@ -35,6 +35,7 @@ def _times():
 CASES = {
     "Linear": Case(lambda r: nn.Linear(3, 2, rng=r), ((2, 3),)),
     "Linear, no bias": Case(lambda r: nn.Linear(3, 2, rng=r, bias=False), ((2, 2, 3),)),
+    "MLP": Case(lambda r: nn.MLP(3, 4, 3, 2, rng=r), ((2, 3),)),
     "Conv2d": Case(lambda r: nn.Conv2d(2, 3, 3, rng=r), ((1, 3, 4, 2),)),
     "Conv2d, stride": Case(lambda r: nn.Conv2d(2, 2, 3, rng=r, stride=2), ((1, 4, 5, 2),)),
     "Conv2d, 1 pixel": Case(lambda r: nn.Conv2d(3, 2, 1, rng=r), ((2, 2, 2, 3),)),

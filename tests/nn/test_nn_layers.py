@@ -48,6 +48,17 @@ def test_linear(bias, xp):
     close(layer(xp.asarray(x)), expected)
 
 
+def test_mlp(xp):
+    layer = ready(nn.MLP(3, 5, 4, 2, rng=Generator(0)))
+    x = draw(1, 6, 3)
+    w1, b1, w2, b2, w3, b3 = layer.state_dict().values()
+    close(layer(xp.asarray(x)), silu(silu(x @ w1 + b1) @ w2 + b2) @ w3 + b3)
+    bent = nn.MLP(3, 5, 2, rng=Generator(0), activation=ops.tanh, gain=0.0).astype(np.float64)
+    close(bent(xp.asarray(x)), np.zeros((6, 2)))
+    with pytest.raises(ValueError, match=r"widths \(3,\) are no layer"):
+        nn.MLP(3, rng=Generator(0))
+
+
 @SOME
 @given(seeds, st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3), st.integers(1, 2))
 def test_conv2d(seed, kernel, stride, padding, c_in, c_out):
