@@ -27,7 +27,6 @@ Each term: x (B, …) in, (B,) out, summed over pixels.  `eps` is the network's 
 
 from __future__ import annotations
 
-from math import log
 from typing import Any, NamedTuple
 
 from scratchgen import ops
@@ -36,6 +35,7 @@ from scratchgen.backend import backend_of
 from scratchgen.distributions import gaussian
 from scratchgen.models.diffusion.process import Normal, beta_tilde, mean_from_eps, posterior, q_marginal, q_step
 from scratchgen.models.diffusion.schedule import Schedule, pick
+from scratchgen.models.flows.dequantise import bits_per_dim
 
 
 class Bound(NamedTuple):
@@ -47,8 +47,8 @@ class Bound(NamedTuple):
     reconstruction: Any
 
     def bits_per_dim(self, n: int) -> Any:
-        """−elbo/(n·ln 2): the bits that coding one of n pixels costs."""
-        return -self.elbo / (n * log(2))
+        """The bits that coding one of n pixels costs."""
+        return bits_per_dim(self.elbo, n)
 
 
 def bound(prior: Any, transitions: list[Any], reconstruction: Any) -> Bound:
