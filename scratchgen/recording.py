@@ -43,6 +43,7 @@ class Slot:
         self.offset: int = self.address - self.root.address
         self.array = array if self.origin == "outside" else None
         self.written = 0  # calls that write to a root after the one that made it
+        self.anew = False  # a root from outside that every step makes anew: nobody else has it
 
     @property
     def layout(self) -> tuple[Any, ...]:

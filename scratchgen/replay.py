@@ -129,6 +129,9 @@ def compare(one: Recorder, two: Recorder) -> None:
         if len(before) != len(after) or not all(map(same, before, after)):
             raise ReplayError(f"replay: a number or an array that {b.name} uses is another one in the next step; "
                               "pass it as an argument, or make it of the step's own arrays")
+        for x, y in zip(before, after, strict=True):
+            if type(y) is Slot and y.array is not None and y.address != x.address:
+                y.root.anew = True
 
 
 def same(x: Any, y: Any) -> bool:
