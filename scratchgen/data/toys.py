@@ -2,7 +2,7 @@
 
 Each is a function name(n, rng) → (n, 2) float32, drawn from an explicit numpy.random.Generator.  All lie
 in [−4, 4]², but for tails of Gaussian noise.  u ~ U(0, 1) and ε ~ N(0, 1) below are independent draws.
-Three of the densities have a closed form, in LOG_DENSITY: the oracle for a learned log p.
+Four of the densities have a closed form, in LOG_DENSITY: the oracle for a learned log p.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ MOON_NOISE = 0.1
 RADII, RING_NOISE = np.array([0.5, 1.0, 1.5, 2.0]), 0.05
 MODE_RADIUS, MODE_STD = 2.0, 0.2
 ROLL_NOISE, ROLL_SCALE = 0.5, 0.2
+PAIR_WEIGHTS = np.array([0.6, 0.4])
+PAIR_MEANS = np.array([[-1.5, -0.6], [1.5, 0.7]])
+PAIR_COVS = np.array([[[0.25, 0.12], [0.12, 0.2]], [[0.2, -0.1], [-0.1, 0.3]]])
 BLADES, BLADE_RADIAL, BLADE_TANGENTIAL, BLADE_RATE = 5, 0.3, 0.1, 0.25
 
 
@@ -50,6 +53,16 @@ def eight_gaussians(n: int, rng: np.random.Generator) -> np.ndarray:
         p(x) = ⅛ Σ_k N(x; 2 (cos kπ/4, sin kπ/4), 0.2² I),   k = 0 … 7
     """
     return _float32(_modes()[rng.integers(8, size=n)] + MODE_STD * rng.standard_normal((n, 2)))
+
+
+def two_gaussians(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two Gaussians far apart: (n, 2).
+
+        p(x) = 0.6 N(x; μ₁, C₁) + 0.4 N(x; μ₂, C₂)          (PAIR_WEIGHTS, PAIR_MEANS, PAIR_COVS)
+    """
+    k = (rng.random(n) > PAIR_WEIGHTS[0]).astype(int)
+    root = np.linalg.cholesky(PAIR_COVS)[k]                                            # (n, 2, 2)
+    return _float32(PAIR_MEANS[k] + (root @ rng.standard_normal((n, 2, 1)))[..., 0])
 
 
 def checkerboard(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -111,6 +124,14 @@ def log_density_eight_gaussians(x: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(terms, axis=1) - np.log(8 * 2 * np.pi * MODE_STD ** 2)
 
 
+def log_density_two_gaussians(x: np.ndarray) -> np.ndarray:
+    """log p of `two_gaussians` at x (n, 2), in nats: (n,) float64."""
+    gap = np.asarray(x, dtype=np.float64)[:, None, :] - PAIR_MEANS                     # (n, 2, 2)
+    square = np.einsum("nki,kij,nkj->nk", gap, np.linalg.inv(PAIR_COVS), gap)
+    log_det = np.linalg.slogdet(2 * np.pi * PAIR_COVS)[1]
+    return np.logaddexp.reduce(np.log(PAIR_WEIGHTS) - (square + log_det) / 2, axis=1)
+
+
 def log_density_checkerboard(x: np.ndarray) -> np.ndarray:
     """log p of `checkerboard` at x (n, 2), in nats: (n,) float64, −log 8 or −∞."""
     x = np.asarray(x, dtype=np.float64)
@@ -120,11 +141,12 @@ def log_density_checkerboard(x: np.ndarray) -> np.ndarray:
 
 
 TOYS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
-    "moons": moons, "rings": rings, "eight_gaussians": eight_gaussians,
+    "moons": moons, "rings": rings, "eight_gaussians": eight_gaussians, "two_gaussians": two_gaussians,
     "checkerboard": checkerboard, "swiss_roll": swiss_roll, "pinwheel": pinwheel}
 
 LOG_DENSITY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rings": log_density_rings, "eight_gaussians": log_density_eight_gaussians,
+    "two_gaussians": log_density_two_gaussians,
     "checkerboard": log_density_checkerboard}
 
 

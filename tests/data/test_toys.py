@@ -28,6 +28,7 @@ MOMENTS = {
     "moons": (0, 0, 0.75 + 0.01, 0.5625 - 1 / PI + 0.01, 0.125 - 1 / PI),
     "rings": (0, 0, 0.9375 + 0.0025, 0.9375 + 0.0025, 0),
     "eight_gaussians": (0, 0, 2.04, 2.04, 0),
+    "two_gaussians": (-0.3, -0.08, 0.23 + 2.25, 0.24 + 0.6 * 0.36 + 0.4 * 0.49, 0.032 + 0.54 + 0.42),
     "checkerboard": (0, 0, 4 / 3, 4 / 3, 0.25),
     "swiss_roll": (2 / 5, 2 / (3 * PI) / 5, (ROLL_SQUARE / 2 + ROLL_COS / 2 + 0.25) / 25,
                    (ROLL_SQUARE / 2 - ROLL_COS / 2 + 0.25) / 25, ROLL_SIN / 2 / 25),
@@ -156,6 +157,7 @@ def test_log_density_far_away_is_finite():
     far = np.array([[30.0, -40.0], [0.0, 0.0]])
     assert np.isfinite(toys.log_density_rings(far)).all()
     assert np.isfinite(toys.log_density_eight_gaussians(far)).all()
+    assert np.isfinite(toys.log_density_two_gaussians(far)).all()
 
 
 def test_toy_data_set():
