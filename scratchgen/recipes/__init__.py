@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 
-RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in (DDPMRecipe(),)}
+RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in (DDPMRecipe(), KMeansRecipe())}
 
 
 def find(id: str) -> Recipe:
