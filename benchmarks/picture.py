@@ -25,7 +25,7 @@ def draw(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     rows = [row for row in rows if row.reference]
-    figure, axes = plt.subplots(figsize=(9.5, 1.6 + 0.62 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.0, 1.6 + 0.62 * len(rows)), layout="constrained")
     for y, row in enumerate(rows):
         shown = [c for c in columns([row]) if c != row.reference]
         for i, contender in enumerate(shown):
@@ -40,7 +40,7 @@ def draw(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
         if contender != (rows[0].reference if rows else ""):
             colour, mark = STYLE[contender]
             axes.plot([], [], mark, color=colour, label=CONTENDERS[contender].label)
-    axes.set_yticks(range(len(rows)), [f"{r.title}\n{milliseconds(r.timings[r.reference].seconds.median)} ms"
+    axes.set_yticks(range(len(rows)), [f"{r.name}\n{milliseconds(r.timings[r.reference].seconds.median)} ms"
                                        for r in rows], fontsize=9)  # fmt: skip
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
@@ -49,8 +49,8 @@ def draw(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     axes.tick_params(length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(f"time of a step in units of {reference(rows)}'s (the line); to the right of it they are slower")
-    figure.legend(loc="outside upper center", ncols=6, fontsize=9, frameon=False)
+    axes.set_xlabel(f"time of a step ÷ that of {reference(rows)} (the line): right of it they are slower")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Description": headline(about)})
     plt.close(figure)
