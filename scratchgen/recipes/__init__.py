@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import difflib
 
+from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
+from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
+from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
+from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
-RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in (DDPMRecipe(), KMeansRecipe())}
+SYSTEMS: tuple[Recipe, ...] = (
+    DDPMRecipe(), KMeansRecipe(), RBMRecipe(), AgglomerativeRecipe(),
+    GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
+)  # fmt: skip
+RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
 
 def find(id: str) -> Recipe:

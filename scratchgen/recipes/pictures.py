@@ -124,10 +124,7 @@ def curves(path: Path, log: dict[str, np.ndarray], ylabel: str, scale: str = "lo
     for name, values in log.items():
         if name == "step":
             continue
-        (line,) = axes.plot(steps, values, lw=0.8, alpha=0.35)
-        window = max(1, len(steps) // 25)
-        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-        axes.plot(steps[window - 1 :], smooth, color=line.get_color(), lw=1.8, label=name)
+        curve(axes, steps, values, name)
     axes.set_xlabel("step")
     axes.set_ylabel(ylabel)
     axes.set_yscale(scale)
@@ -135,3 +132,11 @@ def curves(path: Path, log: dict[str, np.ndarray], ylabel: str, scale: str = "lo
     if len(log) > 2:
         axes.legend(frameon=False)
     save(fig, path)
+
+
+def curve(axes: Any, steps: np.ndarray, values: np.ndarray, label: str) -> None:
+    """One column of a log against its steps, thin, and its running mean, thick."""
+    (line,) = axes.plot(steps, values, lw=0.8, alpha=0.35)
+    window = max(1, len(steps) // 25)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps[window - 1 :], smooth, color=line.get_color(), lw=1.8, label=label)
