@@ -69,8 +69,9 @@ class FittedRecipe(Recipe):
                     log[0].append(step, list(row.values()))
                     log[1].append(step, [time.monotonic() - began])
                     bar.update(step, lambda row=row: _told(row))  # type: ignore[misc]
-                bar.total = step  # it may have come to rest before
-                bar.update(step, lambda: _told(row))
+                if step < total:  # it came to rest before
+                    bar.total = step
+                    bar.update(step, lambda: _told(row))
                 for each in log:
                     each.sync()
             arrays = {f"system/{k}": v for k, v in system.state_dict().items()}
