@@ -10,13 +10,18 @@ from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
+from scratchgen.recipes.pca import PCARecipe
+from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
+from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
     DDPMRecipe(), KMeansRecipe(), RBMRecipe(), AgglomerativeRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
+    ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
+    PixelCNNRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

@@ -151,6 +151,9 @@ def test_row_by_row_is_pixel_by_pixel(gated, xp):
         logits = model.frozen().logits(k)[:, r : r + 1, c]
         k[:, r : r + 1, c] = sg.distributions.categorical.sample(rng, logits)
     agree(fast, host(k))
+    *_, whole = model.draw(5, Generator(7), given=k[:, :2])
+    agree(host(whole)[:, :2], host(k)[:, :2])
+    agree(model.sample(5, Generator(7), given=k), k)  # there is nothing left to draw
 
 
 @pytest.mark.equation("choice.temperature")

@@ -20,7 +20,7 @@ then, pixel by pixel, the horizontal one on that row alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -167,18 +167,22 @@ class Gated(Module):
         return told
 
     def along(self, x: Any, told: list[Any], drop: Drop = lambda h: h) -> Any:
+        """Features (B, H, W, width) of the horizontal stack."""
         h = x
         for layer, here in zip(self.layers, told, strict=True):
             h = drop(layer.along(h, here))
-        return self.head(h)
+        return h
+
+    def features(self, x: Any, drop: Drop = lambda h: h) -> Any:
+        return self.along(x, self.above(x), drop)
 
     def __call__(self, x: Any, drop: Drop = lambda h: h) -> Any:
-        return self.along(x, self.above(x), drop)
+        return self.head(self.features(x, drop))
 
     def rows(self, x: Any) -> Callable[[Any], Any]:
         """The last row's symbols (B, 1, W, c) ↦ its logits (B, 1, W, L), once x (B, r, W, c) is known above it."""
         told = [here[:, -1:] for here in self.above(x)]
-        return lambda row: self.along(row, told)
+        return lambda row: self.head(self.along(row, told))
 
 
 class Plain(Module):
@@ -189,11 +193,14 @@ class Plain(Module):
         self.convs = [MaskedConv(c, c, config.kernel, "raster", i == 0, rng=rng) for i, c in enumerate(widths)]
         self.head = Head(config.width, config.levels, rng=rng)
 
-    def __call__(self, x: Any, drop: Drop = lambda h: h) -> Any:
+    def features(self, x: Any, drop: Drop = lambda h: h) -> Any:
         h = self.convs[0](x)
         for conv in self.convs[1:]:
             h = drop(h + conv(F.relu(h)))
-        return self.head(h)
+        return h
+
+    def __call__(self, x: Any, drop: Drop = lambda h: h) -> Any:
+        return self.head(self.features(x, drop))
 
     def rows(self, x: Any) -> Callable[[Any], Any]:
         """As `Gated.rows`, by going over all the rows again."""
@@ -233,20 +240,23 @@ class PixelCNN(System):
         log_p = categorical.log_prob(k, self.logits(k, rng))
         return Loss(bits_per_dim(log_p, k.shape[1] * k.shape[2]))
 
-    def sample(self, n: int, rng: Generator, temperature: float = 1.0) -> Any:
-        """n images of symbols, plain integers (n, H, W), by eq. (2)."""
-        for k in self.draw(n, rng, temperature):
-            last = k
+    def sample(self, n: int, rng: Generator, temperature: float = 1.0, given: Any = None) -> Any:
+        """n images of symbols, plain integers (n, H, W), by eq. (2).  given: their first rows, (n, r, W)."""
+        *_, last = self.draw(n, rng, temperature, given)
         return last
 
-    def draw(self, n: int, rng: Generator, temperature: float = 1.0) -> Any:
-        """The same after each row that is drawn; what is not drawn yet is 0.  It is one array that fills."""
+    def draw(self, n: int, rng: Generator, temperature: float = 1.0, given: Any = None) -> Iterator[Any]:
+        """The same, seen at first and after each row that is drawn; what is not drawn yet is 0."""
         model, xp = self.frozen(), active()
         height, width = self.config.shape
         k = xp.zeros((n, height, width), "int64")
-        for r in range(height):
+        known = 0 if given is None else given.shape[1]
+        if known:
+            k[:, :known] = given
+        yield k.copy()
+        for r in range(known, height):
             logits = model.net.rows(model.embed(k[:, : r + 1]))
             for c in range(width):
                 found = logits(model.embed(k[:, r : r + 1]))[:, :, c]
                 k[:, r : r + 1, c] = categorical.sample(rng, temper(found, temperature))
-            yield k
+            yield k.copy()
