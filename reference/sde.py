@@ -128,3 +128,20 @@ def gaussian_flow(x0, mean, cov, a: float, sigma: float) -> np.ndarray:
     S = a**2 * np.asarray(cov) + sigma**2 * np.eye(len(cov))
     gain = linalg.expm((linalg.logm(S) - linalg.logm(cov)) / 2)
     return a * np.asarray(mean) + (np.asarray(x0) - mean) @ gain.T
+
+
+# --- samplers ------------------------------------------------------------------------------------------------------
+
+
+def on_a_clock(step: Step, tau: Callable[[float], float]) -> Step:
+    """A chain's steps as a clock shows them: from u to u + h it goes from tau(u) to tau(u + h)."""
+    return lambda u, h: step(tau(u), tau(u + h) - tau(u))
+
+
+def direction_and_noise(step: Callable, x, z) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of a step z ↦ x' that treats z and −z alike: where it goes without noise, and what z adds.
+
+        ½(x'(z) + x'(−z)) − x,    ½(x'(z) − x'(−z))
+    """
+    there, back = step(z), step(-np.asarray(z))
+    return (there + back) / 2 - x, (there - back) / 2

@@ -165,7 +165,10 @@ NO_FORMULA = {
     "models.energy.metropolis": {"start", "fits", "random_walk"},
     "models.exact": {"gaussian"},
     "models.score.levels": {"meet", "time"},
-    "models.score.solvers": {"integrate"},
+    "models.score.network": {"network"},
+    "models.score.score_sde": {"equation"},
+    "models.score.sde": {"time_of"},
+    "models.score.solvers": {"integrate", "adaptive"},
 }
 """Public functions that state nothing: shapes, loops, noise."""
 

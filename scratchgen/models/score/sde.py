@@ -9,11 +9,16 @@
     dx = [f − g²·∇log p_t(x)] dt + g dw̄,  time running backwards                        (4)  sde.reverse
     dx/dt = f − ½g²·∇log p_t(x)                                                         (5)  sde.probability_flow
     log p_0(x_0) = log p_1(x_1) + ∫₀¹ tr ∇v(x_t, t) dt,   dx_t/dt = v, eq. (5)          (6)  sde.log_likelihood
+    −log p_{t_0} ≤ E ∫ w_t·½‖σ_t·s + ε‖² dt + const,   w_t = g_t²/σ_t²                  (7)  sde.likelihood_weight
+    t = u^p:   dx = p·u^(p−1)·f(x, u^p) du + √(p·u^(p−1))·g(u^p) dw                     (8)  sde.clock
 
 (1) is DDPM's chain with ever more and smaller steps, (2) the chain of a noise-conditional score network; all three
 follow from the mean's and the variance's equations, ȧ = −½βa and (σ²)˙ = −βσ² + g².  (4) and (5) have the same
 densities p_t at all times as the equation of the noise (Anderson 1982; Maoutsa et al. 2020).  (6) is the change of
-variables along a flow, d log p_t(x_t)/dt = −tr ∇v (Chen et al. 2018).
+variables along a flow, d log p_t(x_t)/dt = −tr ∇v (Chen et al. 2018).  (7) makes denoising score matching a bound on
+the likelihood of what (4) samples: ½E∫g²‖s − ∇log p_t‖² dt is how far the paths are apart, as a KL divergence (Song,
+Durkan, Murray & Ermon 2021, arXiv:2101.09258).  (8) is any of them on a clock that runs slower where time begins,
+p > 1: VP's noise grows as √t there, too fast for steps of one length, but in proportion to u = √t.
 
 The paper writes σ(t)² for VE's variance, as though the data already carried noise of σ_min; (2) starts at t = 0 from
 the data itself.
@@ -33,7 +38,7 @@ from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import Array, backend_of
 from scratchgen.models.score.levels import meet, time
 from scratchgen.models.score.matching import divergence, hutchinson
-from scratchgen.models.score.solvers import Step, integrate, rk4
+from scratchgen.models.score.solvers import Field, Step, integrate, rk4
 
 
 class Marginal(NamedTuple):
@@ -134,6 +139,45 @@ class SubVP(VP):
         return Marginal(ops.exp(-0.5 * B), -ops.expm1(-B))
 
 
+@dataclass(frozen=True)
+class Clock:
+    """Another equation's noise, at the time u^p in place of u, eq. (8); 0 and 1 stay.  ValueError unless p > 0."""
+
+    sde: SDE
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.power > 0:
+            raise ValueError(f"Clock: the power {self.power} should be positive")
+
+    def rate(self, u: Any) -> Any:
+        """dt/du."""
+        return self.power * time(u) ** (self.power - 1)
+
+    def drift(self, x: Array, t: Any) -> Array:
+        """f(x, t^p)·p·t^(p−1)."""
+        return meet(self.rate(t), x) * self.sde.drift(x, time(t) ** self.power)
+
+    def diffusion(self, t: Any) -> Any:
+        """g(t^p)·√(p·t^(p−1))."""
+        return ops.sqrt(self.rate(t)) * self.sde.diffusion(time(t) ** self.power)
+
+    def marginal(self, t: Any) -> Marginal:
+        """a and σ at t^p."""
+        return self.sde.marginal(time(t) ** self.power)
+
+
+def time_of(sde: SDE, std: float) -> float:
+    """The t in [0, 1] with σ_t = std, by bisection.  Raises ValueError if there is none."""
+    if not 0 <= std <= float(value_of(sde.marginal(1.0).std)):
+        raise ValueError(f"time_of: the noise is never of deviation {std}")
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(value_of(sde.marginal(middle).std)) < std else (low, middle)
+    return high
+
+
 def reverse(sde: SDE, x: Array, s: Array, t: Any) -> Array:
     """f − g²·s, the drift of eq. (4).  s: the score at x_t, like x.  Step it with h < 0; the noise keeps g."""
     return sde.drift(x, t) - meet(sde.diffusion(t) ** 2, x) * s
@@ -144,15 +188,21 @@ def probability_flow(sde: SDE, x: Array, s: Array, t: Any) -> Array:
     return sde.drift(x, t) - meet(0.5 * sde.diffusion(t) ** 2, x) * s
 
 
+def likelihood_weight(sde: SDE, t: Any) -> Any:
+    """g_t²/σ_t², eq. (7): what the squared error of the noise costs, per time, in nats.  Float64, like t."""
+    return ops.square(sde.diffusion(t) / sde.marginal(t).std)
+
+
 def log_likelihood(
     sde: SDE, score: Callable[[Array, float], Array], x0: Array, log_prior: Callable[[Array], Array], n: int,
     t0: float = 0.0, t1: float = 1.0, step: Step = rk4, probe: Array | None = None,
+    solve: Callable[[Field, Array, float, float], Array] | None = None,
 ) -> Array:  # fmt: skip
     """log p_{t0}(x0), eq. (6), in n steps.  Returns (B,), in nats.
 
     x0: (B, …).  score(x, t): s_θ.  log_prior(x_1): (B,), the log-density at t1, of N(0, I) for VP.
     probe: noise of x0's shape for Hutchinson's estimate of the trace, one draw for all times; None: the exact trace,
-    d walks back per call.  Raises ValueError for n < 1.
+    d walks back per call.  solve(f, x, t0, t1): x at t1, in the place of n steps.  Raises ValueError for n < 1.
     """
     shape, xp = x0.shape, backend_of(value_of(x0))
     B, d = shape[0], prod(shape[1:])
@@ -168,6 +218,8 @@ def log_likelihood(
         return ops.concatenate([ops.reshape(v, (B, d)), ops.reshape(trace, (B, 1))], axis=1)
 
     start = ops.concatenate([ops.reshape(x0, (B, d)), xp.zeros((B, 1), x0.dtype)], axis=1)
-    for state in integrate(step, flow, start, t0, t1, n):
-        end = state
+    if solve is not None:
+        end = solve(flow, start, t0, t1)
+    else:
+        *_, end = integrate(step, flow, start, t0, t1, n)
     return log_prior(ops.reshape(end[:, :d], shape)) + end[:, d]

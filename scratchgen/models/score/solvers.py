@@ -11,7 +11,7 @@
 Over a fixed stretch of time the errors of (1), (2) and (3) shrink as h, h² and h⁴; those of averages over (4) as h
 (its weak order).  (2) predicts with (1), then corrects with the slope at the prediction.  A negative h runs time
 backwards, for (4) along the reverse equation of a diffusion.  Langevin's step is (4) with f = ½·∇log p and g = 1.
-Kloeden & Platen (1992); Hairer, Nørsett & Wanner (1993).
+Kloeden & Platen (1992); Hairer, Nørsett & Wanner (1993).  `adaptive` is SciPy's: it chooses its steps by itself.
 
 f(x, t): x (B, …), t a Python float; returns x's shape.
 """
@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
-from scratchgen.backend import Array
+from scipy.integrate import solve_ivp
+
+from scratchgen.backend import Array, backend_of
 from scratchgen.models.score.levels import meet
 
 Field = Callable[[Array, float], Array]
@@ -82,3 +84,27 @@ def simulate(
     for t in times:
         x = euler_maruyama(f, g(t), x, t, h, noise(x.shape))
         yield x
+
+
+class Solution(NamedTuple):
+    """x at the end, and how often f was asked."""
+
+    x: Any
+    calls: int
+
+
+def adaptive(f: Field, x: Array, t0: float, t1: float, method: str = "RK45", tolerance: float = 1e-4) -> Solution:
+    """x at t1, by a method of SciPy's `solve_ivp` that takes steps as long as its estimate of their error allows.
+
+    The steps are those of the whole batch, and planned on the host; f is computed where x lives.  x: a plain array.
+    tolerance: of each step, relative and absolute.  Raises ArithmeticError if no step is short enough.
+    """
+    xp = backend_of(x)
+
+    def slope(t: float, y: Any) -> Any:
+        return xp.to_numpy(f(xp.asarray(y.reshape(x.shape), x.dtype), float(t))).ravel()
+
+    found = solve_ivp(slope, (t0, t1), xp.to_numpy(x).ravel(), method, rtol=tolerance, atol=tolerance)
+    if not found.success:
+        raise ArithmeticError(f"adaptive: {found.message}")
+    return Solution(xp.asarray(found.y[:, -1].reshape(x.shape), x.dtype), int(found.nfev))
