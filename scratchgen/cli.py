@@ -1,4 +1,4 @@
-"""The command line: list, train, sample, evaluate, report, verify, info.
+"""The command line: list, train, sample, evaluate, report, compare, verify, info.
 
 Exit codes: 0 done; 1 `verify` found something that does not hold; 2 a request that cannot be served, said in one
 line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
@@ -96,6 +96,7 @@ def commands() -> None:
     scratchgen sample runs/ddpm -n 64    draw more
     scratchgen evaluate runs/ddpm        judge it again
     scratchgen report runs/ddpm          draw its page again
+    scratchgen compare runs/*            quality, diversity and speed in one chart
     scratchgen verify                    run the tests of every equation; leaves runs/verify/index.html
     scratchgen info                      the machine, its libraries, and what holds them back
 
@@ -115,9 +116,9 @@ def list_(runs: Path) -> None:
     from scratchgen.recipes.catalogue import entry
 
     for recipe in RECIPES.values():
-        click.echo(click.style(f"{recipe.id:16}", bold=True) + recipe.title)
+        click.echo(click.style(f"{recipe.id:24}", bold=True) + recipe.title)
         for what, text in entry(recipe, runs / recipe.id):
-            click.echo(f"{'':16}{what:11}{text}")
+            click.echo(f"{'':24}{what:11}{text}")
     click.echo("\nscratchgen train ID trains one of them.")
 
 
@@ -144,7 +145,7 @@ def train(
     The same seed gives the same run, bit for bit.  With a larger --steps, --resume trains on; the learning
     rate's decay is then stretched over all of them.
     """
-    from scratchgen.recipes import find
+    from scratchgen.recipes import find, present
     from scratchgen.train import RunConfig, RunFolder, as_json
 
     recipe = find(id)
@@ -169,7 +170,7 @@ def train(
     click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}")
     recipe.fit(system, examples, run)
     if not no_report:
-        _judge(recipe.load(run), thorough=False)
+        present.judge(recipe.load(run), thorough=False)
 
 
 def _settings(train: Any, given: dict[str, Any], examples: int) -> Any:
@@ -263,14 +264,45 @@ def _eta(text: str | None) -> float | str | None:
 @backend_option
 def evaluate(run: Path, thorough: bool, backend: str | None) -> None:
     """Judge the trained system in the folder RUN, beside floor and ceiling, and draw its page again."""
-    _judge(_load(run, backend), thorough)
+    from scratchgen.recipes import present
+
+    present.judge(_load(run, backend), thorough)
 
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
     """Draw the pictures and the page of the folder RUN again, from what `evaluate` found."""
-    _report(_load(run, None))
+    from scratchgen.recipes import present
+
+    present.report(_load(run, None))
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("runs/compare.png"),
+              show_default=True, help="PNG file for the chart; the numbers go beside it, as .json.")
+def compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Quality, diversity and speed of the trained systems in the folders RUNS, in one chart.
+
+    Every sampler draws as many images as are held out; they are timed here and judged as `evaluate` judges.
+    """
+    import json
+
+    from scratchgen.recipes import compare as chart
+    from scratchgen.recipes import present
+    from scratchgen.train.atomic import write_atomically
+
+    if out.suffix != ".png":
+        raise click.UsageError(f"--out {out}: the name must end in .png")
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        rows += chart.measure(_load(run, None))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    chart.draw(out, rows)
+    write_atomically(out.with_suffix(".json"), json.dumps(rows, indent=1, ensure_ascii=False).encode())
+    present.show(chart.table(rows))
+    click.echo(f"see {out}")
 
 
 MUTANTS = {"some": 3, "all": None, "none": 0}
@@ -336,50 +368,6 @@ def _load(path: Path, backend: str | None) -> Any:
     run = RunFolder.open(path)
     use(backend or run.config.backend)
     return find(run.config.system).load(run)
-
-
-def _judge(trained: Any, thorough: bool) -> None:
-    """Evaluate, say what was found, keep it, draw the page."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from scratchgen.recipes.catalogue import RESULTS
-    from scratchgen.train import checkpoint
-
-    with trained.run.lock():
-        results = trained.recipe.evaluate(trained, thorough)
-        facts = trained.recipe.facts(trained, results)
-        found = {"step": trained.step, "numbers": results.numbers, "facts": facts}
-        checkpoint.save(trained.run.path / RESULTS, results.arrays, found)
-        for shown in trained.recipe.tables(trained, results):
-            table = Table(title=shown.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-            for i, head in enumerate(shown.head):
-                table.add_column(head, justify="left" if i == 0 else "right")
-            for i, row in enumerate(shown.rows):
-                table.add_row(*row, style="dim" if i in shown.marked else None)
-            Console().print(table, "")
-        _report(trained)
-
-
-def _report(trained: Any) -> None:
-    from scratchgen.recipes import RecipeError, Results
-    from scratchgen.recipes.catalogue import RESULTS
-    from scratchgen.train import checkpoint
-
-    path, again = trained.run.path / RESULTS, f"scratchgen evaluate {trained.run.path}"
-    if not path.exists():
-        raise RecipeError(f"{trained.run.path}: has not been judged yet; {again} does that")
-    arrays, meta = checkpoint.load(path)
-    if not {"step", "numbers"} <= meta.keys():
-        raise RecipeError(f"{path}: holds no evaluation; {again} makes one")
-    if meta["step"] != trained.step:
-        raise RecipeError(f"{path}: is of step {meta['step']}, the run is at {trained.step}; {again} judges it anew")
-    try:
-        with trained.run.lock():
-            trained.recipe.report(trained, Results(arrays, meta["numbers"]))
-    except KeyError as missing:
-        raise RecipeError(f"{path}: lacks {missing}; {again} makes it anew") from missing
-    click.echo(f"see {trained.run.index}")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def move(plan: Plan) -> bool:
     if plan.process is not None:
         return True
     calls = [call for step in plan.steps for call in step.calls]
-    outside = [s for call in calls for s in touched(call) if s.array is not None and not s.root.anew]
-    constants = [a for a in {id(a): a for a in (owner(s.array) for s in outside)}.values() if not is_shared(a)]
+    outside = [owner(s.array) for call in calls for s in touched(call) if s.array is not None and not s.root.anew]
+    constants = [a for a in {id(a): a for a in outside}.values() if not is_shared(a)]
     done_here = [call for call in calls if call.always and type(call.args[0]) is not Given]
     written = {id(owner(call.out.array)) for call in calls if call.out is not None and call.out.array is not None}
     if sys.platform != "linux" or done_here or written & {id(a) for a in constants}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,9 @@ class DDPMRecipe(Recipe):
         return DDPM(config, rng=rng)
 
     options = ("steps", "eta")
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {
+        "DDPM": {}, **{f"DDIM {s}": {"steps": s, "eta": 0.0} for s in (5, 10, 20, 50)}
+    }  # fmt: skip
 
     def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
         """steps: DDIM in that many, or DDPM's own T; eta: DDIM's η, or "sigma_hat"."""

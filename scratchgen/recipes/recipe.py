@@ -61,6 +61,8 @@ class Recipe:
     train: ClassVar[TrainConfig]
     options: ClassVar[tuple[str, ...]] = ()
     """What its sampler can be asked for, of `SAMPLING`."""
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
+    """Those worth comparing: a name, and the options it stands for."""
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".npy")
     """Of the files that its samples go into, the usual one first."""
     equations: ClassVar[tuple[tuple[str, str], ...]] = ()
