@@ -18,7 +18,7 @@ from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, Sc
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
-    DDPMRecipe(), KMeansRecipe(), RBMRecipe(), AgglomerativeRecipe(),
+    DDPMRecipe(), KMeansRecipe(), RBMRecipe(), AgglomerativeRecipe(), PCARecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),

@@ -124,11 +124,12 @@ def _points(trained: Trained, results: Results, x: np.ndarray) -> Picture:
 
 def _linkages(trained: Trained) -> Picture:
     """The four linkages on three clouds of the plane."""
-    clouds = {"rings": (4, 1000), "moons": (2, 400), "eight_gaussians": (8, 400)}
+    clouds = {name: load(name).train.astype(np.float64) for name in ("rings", "moons", "eight_gaussians")}
+    clouds["rings"] = clouds["rings"][np.linalg.norm(clouds["rings"], axis=1) < 1.25]  # the two inner ones
     fig = pictures.figure(8.0, 5.6)
     panels = fig.subplots(len(clouds), len(METHODS), height_ratios=(1, 0.55, 1))
-    for row, (name, (k, n)) in enumerate(clouds.items()):
-        x = load(name).train[:n].astype(np.float64)
+    for row, (k, cloud) in enumerate(zip((2, 2, 8), clouds.values(), strict=True)):
+        x = cloud[:400]
         table = distances(on_backend(x))
         for axes, method in zip(panels[row], METHODS, strict=True):
             tree = on_backend(np.array(list(merges(table, method)), np.float64))
