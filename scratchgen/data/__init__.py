@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from scratchgen.data import cifar, idx, toys
 from scratchgen.data.batches import Batches, batch_indices
-from scratchgen.data.dataset import DataError, Dataset, dequantise, quantise, to_images
+from scratchgen.data.dataset import DataError, Dataset, binarised, dequantise, quantise, to_images
 from scratchgen.data.digits import digits
 from scratchgen.data.files import Name
 
-__all__ = ["NAMES", "Batches", "DataError", "Dataset", "batch_indices", "cifar", "dequantise", "digits",
+__all__ = ["NAMES", "Batches", "DataError", "Dataset", "batch_indices", "binarised", "cifar", "dequantise", "digits",
            "idx", "load", "quantise", "to_images", "toys"]
 
 READERS: dict[str, Callable[[Name], Dataset]] = {

@@ -10,7 +10,7 @@ is turned into a probability of k.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,6 +80,17 @@ def quantise(x: np.ndarray, levels: int) -> np.ndarray:
     if np.isnan(k).any():
         raise DataError("quantise: x holds NaN")
     return np.clip(k, 0, levels - 1).astype(np.int64)
+
+
+def binarised(dataset: Dataset) -> Dataset:
+    """The same images in black and white: 1 where a pixel is brighter than the middle grey, x > 0, elsewhere −1.
+
+    Raises DataError for examples that are no images.
+    """
+    if dataset.train.ndim != 4:
+        raise DataError(f"{dataset.name}: examples of shape {dataset.shape} are no images")
+    train, heldout = (np.where(x > 0, 1, -1).astype(np.float32) for x in (dataset.train, dataset.heldout))
+    return replace(dataset, train=train, heldout=heldout, levels=2)
 
 
 def to_images(x: np.ndarray) -> np.ndarray:

@@ -29,11 +29,11 @@ def save(fig: Any, path: Path) -> None:
     write_atomically(path, file.getvalue())
 
 
-def tiles(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images (N, H, W, C) in [−1, 1] as one picture in [0, 1], row by row, with white lines between."""
+def tiles(images: np.ndarray, columns: int, gap: int = 1, shade: float = 1.0) -> np.ndarray:
+    """Images (N, H, W, C) in [−1, 1] as one picture in [0, 1], row by row, with lines between, white or of a shade."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
-    sheet = np.ones((rows * (h + gap) - gap, columns * (w + gap) - gap, c), np.float32)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), shade, np.float32)
     for i, image in enumerate(to_images(images)):
         top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
         sheet[top : top + h, left : left + w] = image
@@ -54,13 +54,14 @@ def show(axes: Any, sheet: np.ndarray, title: str = "") -> None:
         axes.set_title(title, loc="left", fontsize=10)
 
 
-def beside_real(path: Path, drawn: np.ndarray, real: np.ndarray, title: str, columns: int = 10) -> None:
-    """The first columns² images drawn, and as many real ones, evenly chosen, side by side."""
+def beside_real(path: Path, drawn: np.ndarray, real: np.ndarray, title: str, columns: int = 10,
+                shade: float = 1.0) -> None:
+    """The first columns² images drawn, and as many real ones, evenly chosen, side by side.  shade: as for `tiles`."""
     n = columns * columns
     fig = figure(8.0, 4.2)
     left, right = fig.subplots(1, 2)
-    show(left, tiles(drawn[:n], columns), title)
-    show(right, tiles(real[:: max(1, len(real) // n)][:n], columns), "real, held out")
+    show(left, tiles(drawn[:n], columns, shade=shade), title)
+    show(right, tiles(real[:: max(1, len(real) // n)][:n], columns, shade=shade), "real, held out")
     save(fig, path)
 
 
