@@ -74,7 +74,8 @@ def test_a_perfect_network_is_the_score(data, seed, a, sigma):
 @pytest.mark.equation("score.network")
 def test_gradients_precision_and_what_a_new_network_says():
     x, w = points(1, 3, 2), points(2, 2, 2)
-    sg.check_grads(lambda x, w: network.score(lambda y, t: ops.tanh(ops.matmul(y, w)), x, 0.8, 0.5), (x, w), order=2)
+    F = lambda w: lambda y, t: ops.tanh(ops.matmul(y, w))  # noqa: E731
+    sg.check_grads(lambda x, w: network.score(F(w), x, 0.8, 0.5), up((x, w)), order=2)
     model = network.network((2,), None, 8, Generator(0))
     for dtype in ("float32", "float64"):
         y = x.astype(dtype)

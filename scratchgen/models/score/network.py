@@ -56,4 +56,4 @@ class PointNetwork(Module):
 
 def network(shape: tuple[int, ...], unet: UNetConfig, width: int, rng: Generator) -> UNet | PointNetwork:
     """F for data of a shape: a U-Net for images (H, W, C), a perceptron with layers of `width` for points (d,)."""
-    return UNet(unet, rng=rng) if len(shape) == 3 else PointNetwork(*shape, width, rng=rng)
+    return UNet(unet, rng=rng) if len(shape) == 3 else PointNetwork(shape[0], width, rng=rng)
