@@ -41,6 +41,12 @@ class Module:
         """How many numbers the parameters are."""
         return sum(int(x.size) for x in self.parameters())
 
+    def precision(self) -> Any:
+        """The dtype of the first parameter, frozen or not.  Raises ValueError where there is none."""
+        for leaf in _leaves(self):
+            return leaf.dtype
+        raise ValueError(f"{type(self).__name__}: has no parameters, and so no precision")
+
     def frozen(self, arrays: Mapping[str, Any] | None = None) -> Self:
         """The same module with plain arrays for parameters: it computes, and records no tape.
 
@@ -97,6 +103,19 @@ def _map(x: Any, name: str, f: Callable[[str, Tensor], Any]) -> Any:
     if isinstance(x, (list, tuple)) and type(x) in (list, tuple):
         return type(x)(_map(value, f"{name}.{i}", f) for i, value in enumerate(x))
     return x
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    """Tensors and arrays of the tree below x, in the order of definition."""
+    if isinstance(x, Module):
+        x = vars(x)
+    if isinstance(x, dict):
+        x = tuple(x.values())
+    if type(x) in (list, tuple):
+        for part in x:
+            yield from _leaves(part)
+    elif hasattr(x, "dtype"):
+        yield x
 
 
 class Sequential(Module):

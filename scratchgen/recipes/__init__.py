@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import difflib
 
-from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
-from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
-from scratchgen.recipes.pca import PCARecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
-from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
-    DDPMRecipe(), KMeansRecipe(), RBMRecipe(), AgglomerativeRecipe(), PCARecipe(),
+    DDPMRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),

@@ -137,7 +137,7 @@ def least(q: Normal, divergence_of: Any) -> Normal:
         y, g = slope(v)
         return float(y), g
 
-    start = np.concatenate([q.mu, q.root.ravel()])
+    start = np.concatenate([q.mu, np.ravel(q.root)])
     v = minimize(both, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x
     return unpack(v)
 

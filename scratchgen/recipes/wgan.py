@@ -106,7 +106,8 @@ def distance_table(found: dict[str, float]) -> Table:
     ]  # fmt: skip
     return Table(
         "Wasserstein distance",
-        "Between sets of images, from black, −1, to white, 1, in every pixel. The exact distance of two samples is that "
-        "of the cheapest pairing; it is large even between real sets, the floor, since few images have a near twin. What the critic says is divided by the steepest slope found between the sets.",
+        "Between sets of images, from black, −1, to white, 1, in every pixel. The exact distance of two samples is "
+        "that of the cheapest pairing; it is large even between real sets, the floor, since few images have a near "
+        "twin. What the critic says is divided by the steepest slope found between the sets.",
         ("", "distance"), rows, frozenset({0}),
     )  # fmt: skip

@@ -212,7 +212,7 @@ def test_each_player_moves_its_own_gaussian():
     assert [player.name for player in players] == ["forward", "reverse_1", "reverse_2"]
     names = [name for player in players for name in player.parameters]
     assert sorted(names) == sorted(name for name, _ in system.named_parameters())
-    x = toys.toy("two_gaussians", 8).train
+    x = up(toys.toy("two_gaussians", 8).train)
     for player in players:
         loss = player.loss(x, Generator(1)).loss
         assert loss.shape == (8,)

@@ -8,7 +8,7 @@ import pytest
 from nn_tools import TINY_UNET, host, randomise
 
 import scratchgen as sg
-from scratchgen import nn, optim
+from scratchgen import nn, ops, optim
 from scratchgen.autograd import Tensor
 from scratchgen.random import Generator
 
@@ -205,3 +205,11 @@ def test_loading_makes_older_results_stale():
     tree.load_state_dict(tree.state_dict())
     with pytest.raises(RuntimeError, match="new value"):
         sg.gradients(y, tree.parameters())
+
+
+def test_precision_is_that_of_the_parameters():
+    layer = nn.Sequential(ops.tanh, nn.Linear(2, 3, rng=Generator(0)))
+    assert layer.precision() == layer.frozen().precision() == np.float32
+    assert layer.astype(np.float64).precision() == np.float64
+    with pytest.raises(ValueError, match="Sequential: has no parameters"):
+        nn.Sequential(ops.tanh).precision()

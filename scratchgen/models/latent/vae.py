@@ -127,7 +127,9 @@ class Pixels(Module):
     def decoded(self, h: Any) -> Any:
         """What `log_lik` takes, from a network's output (B, D): mean and log s², or logits."""
         h = ops.reshape(h, (h.shape[0], *self.shape))
-        return Gaussian(h, ops.reshape(PACE * self.log_var, (1, *self.shape))) if self.gaussian else h
+        if self.log_var is None:
+            return h
+        return Gaussian(h, ops.reshape(self.log_var * PACE, (1, *self.shape)))
 
     def log_lik(self, x: Any, decoded: Any) -> Any:
         """log p(x|z), (B,), in nats, of an observed x."""
