@@ -110,7 +110,7 @@ class Pixels(Module):
         if kind not in ("gaussian", "bernoulli"):
             raise ValueError(f"decoder {kind!r} is neither 'gaussian' nor 'bernoulli'")
         self.gaussian, self.shape, self.levels = kind == "gaussian", shape, levels
-        self.log_var = constants(prod(shape)) if self.gaussian else None  # over PACE
+        self.log_var: Any = constants(prod(shape)) if self.gaussian else None  # over PACE
 
     def start(self, x: Any) -> None:
         """Begin with each pixel's variance in a first minibatch, observed: some hardly change, others always."""
