@@ -37,6 +37,10 @@ def write(out: Path, samples: Any) -> None:
 
 
 def _figure(samples: np.ndarray) -> Any:
+    if samples.ndim == 2 and samples.shape[1] == 1:
+        fig = pictures.figure(6.0, 3.0)
+        fig.add_subplot().hist(samples[:, 0], bins="auto", color="black")
+        return fig
     if samples.ndim == 2:
         fig = pictures.figure(5.0, 5.0)
         pictures.points(fig.add_subplot(), samples)

@@ -82,7 +82,7 @@ class GANRecipe(AdversarialRecipe):
     config_type = GANConfig
     system = GAN
     train = TrainConfig(
-        steps=9000, batch_size=64, lr=5e-4, final_lr=0.1, beta1=0.5, ema_decay=0.998, checkpoint_every=1000,
+        steps=6000, batch_size=64, lr=5e-4, final_lr=0.1, beta1=0.5, ema_decay=0.998, checkpoint_every=1000,
         log_every=20,
     )  # fmt: skip
     equations = (

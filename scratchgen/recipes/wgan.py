@@ -76,7 +76,7 @@ class WGANGPRecipe(WGANRecipe):
     paper = "Gulrajani et al. 2017; Arjovsky, Chintala & Bottou 2017"
     variant: ClassVar[dict[str, Any]] = {}
     train = TrainConfig(
-        steps=2500, batch_size=64, lr=5e-4, final_lr=0.1, beta1=0.5, beta2=0.9, ema_decay=0.99, checkpoint_every=500,
+        steps=4000, batch_size=64, lr=1e-3, final_lr=0.02, beta1=0.5, beta2=0.99, ema_decay=0.995, checkpoint_every=500,
         log_every=10,
     )  # fmt: skip
     equations = (

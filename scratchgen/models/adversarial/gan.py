@@ -85,9 +85,9 @@ class AdversarialConfig:
     shape: tuple[int, ...] = (8, 8, 1)
     latent: int = 32
     width: int = 256
-    depth: int = 2
+    depth: int = 3
     k: int = 1
-    noise: float = 0.2
+    noise: float = 0.5
     bounded: bool = True
     levels: int | None = 17
 

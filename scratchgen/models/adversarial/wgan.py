@@ -80,8 +80,9 @@ def penalty(f: Callable[[Any], Any], x: Array) -> Array:
 class WGANConfig(AdversarialConfig):
     """penalty: λ of eq. (5); None: clipping, eq. (2), to `clip`.  Raises ValueError for numbers that make no game."""
 
-    k: int = 5
-    noise: float = 0.0
+    width: int = 192
+    k: int = 2
+    noise: float = 0.2
     penalty: float | None = 10.0
     clip: float = 0.05
 
