@@ -3,8 +3,8 @@
 The equations are those of `gan`: here p_g is no network's law but a Gaussian, and stays as it is, so that a
 discriminator which goes on learning comes as near to the best one as its network can:
 
-    V(D) = E_{x~p_r} log D(x) + E_{x~p_g} log(1 − D(x))  →  2·JS(p_r, p_g) − log 4
-    l(x) → log p_r(x) − log p_g(x)
+    V(D) = E_{x~p_r} log D(x) + E_{x~p_g} log(1 − D(x))  →  2·JS(p_r, p_g) − log 4      (1)  gan.best_value
+    D(x) = 1/(1 + e^−l(x))  →  p_r(x)/(p_r(x) + p_g(x)),  so  l → log p_r − log p_g     (2)  gan.optimal
 
 So it has learnt the ratio of two densities from their draws alone; draws of p_g, weighed by e^l, are draws of p_r.
 """
