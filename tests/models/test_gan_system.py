@@ -79,19 +79,24 @@ def test_the_generator_descends_what_is_said_of_it(saturating, xp):
 
 
 @pytest.mark.equation("wgan.dual", "wgan.penalty", "wgan.interpolate")
+@pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("weight", [None, 10.0])
-def test_the_critic_descends_its_distance_and_its_penalty(weight, xp):
-    """The penalty by differences of the critic at one point at a time, right to 1e-8."""
-    system, rng = make("wgan", penalty=weight), Generator(5)
+def test_the_critic_descends_its_distance_and_its_penalty(weight, noise, xp):
+    """The penalty by differences of the critic at one point at a time, right to 1e-8; noise on real and made alike."""
+    system, rng = make("wgan", penalty=weight, noise=noise), Generator(5)
     state = rng.state()
     found = system.discriminator_loss(real(), rng)
     again = Generator.from_state(state)
     made = drawn(system, host(again.standard_normal((4, 3), np.float64)))
+    x, made = (
+        clean + noise * host(again.standard_normal((4, 2, 3, 1), np.float64)) if noise else clean
+        for clean in (host(real()), made)
+    )
     f = lambda x: perceptron(system.discriminator, x)[:, 0]  # noqa: E731
-    distance = f(host(real())) - f(made)
+    distance = f(x) - f(made)
     want = -distance
     if weight is not None:
-        between = oracle.on_the_line(host(real()), made, host(again.random((4,), np.float64)))
+        between = oracle.on_the_line(x, made, host(again.random((4,), np.float64)))
         want = want + weight * np.array([oracle.penalty(lambda x: f(x[None])[0], x) for x in between])
     assert rng.state() == again.state()
     agree(found.distance, distance, rtol=1e-11)
