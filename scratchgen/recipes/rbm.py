@@ -199,7 +199,7 @@ def likelihood(machine: RBM, data: Dataset, steps: int, rng: Generator) -> dict[
     weights = rbm.Weights(*(x.astype("float64") for x in machine.frozen().weights))
     exact = float(rbm.log_Z(weights)) if countable else None
     best = log_Z if exact is None else exact
-    means = {part: float(on_host(machine.frozen().f(active().asarray(pixels(x)))).mean()) - best
+    means = {part: float(on_host(machine.frozen().log_prob(active().asarray(pixels(x)), best)).mean())
              for part, x in (("train", data.train), ("heldout", data.heldout))}  # fmt: skip
     return {"hidden": machine.config.hidden, "log_Z": log_Z, "error": float(w.std() / w.mean() / sqrt(len(w))),
             "exact": exact, "steps": steps, **means}  # fmt: skip

@@ -77,8 +77,9 @@ def _denoised(trained: Trained, results: Results) -> Picture:
 
 def _completed(trained: Trained, results: Results) -> Picture:
     found = results.arrays["completed"]
-    fig = pictures.figure(8.0, 3.7)
-    pictures.show(fig.add_subplot(), pictures.tiles(found, len(found) // 5, shade=SHADE))
+    fig = pictures.figure(8.0, 3.9)
+    title = "real; its upper half; three draws of the rest"
+    pictures.show(fig.add_subplot(), pictures.tiles(found, len(found) // 5, shade=SHADE), title)
     pictures.save(fig, trained.run.pictures / "completion.png")
     return Picture(
         "completion.png", "Completion", "First row: held-out images. Second: what the chain is told, the upper half. "
