@@ -12,6 +12,7 @@ from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
+from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
@@ -20,6 +21,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     RBMRecipe(),
+    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
