@@ -11,6 +11,7 @@ from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
+from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
@@ -18,6 +19,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
+    VQVAERecipe(), VQVAEEMARecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
