@@ -13,6 +13,7 @@ from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
+from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
@@ -22,6 +23,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     PixelCNNRecipe(),
     RBMRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
+    VQVAERecipe(), VQVAEEMARecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
