@@ -1,7 +1,7 @@
 """Spins on a grid, few enough to write every state down: one table of 2^(rows·columns) probabilities.
 
-The grid is a Boltzmann machine on spins whose couplings are 0 but for pixels at distance 1. Whatever is asked of it is a
-sum, a share or a maximum of the table: no local field, sigmoid or transfer from row to row is used.
+The grid is a Boltzmann machine on spins whose couplings are 0 but for pixels at distance 1. Whatever is asked of it is
+a sum, a share or a maximum of the table: no local field, sigmoid or transfer from row to row is used.
 """
 
 import itertools

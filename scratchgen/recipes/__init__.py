@@ -6,6 +6,7 @@ import difflib
 
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.ising import IsingRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
@@ -22,6 +23,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     RBMRecipe(),
+    IsingRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
     VQVAERecipe(), VQVAEEMARecipe(),
 )  # fmt: skip

@@ -126,7 +126,7 @@ def test_the_least_energy_is_the_tables(grid, beta, seed):
 
 @pytest.mark.equation("ising.log_z", "ising.ground")
 def test_a_picture_and_its_mirror():
-    """Upright as lying, several at once; where nothing couples, pixel by pixel; and where all fields are 0, in a row."""
+    """Upright as lying, several at once; where nothing couples, pixel by pixel; and a row without a field."""
     f = fields((5, 3, 4), 3)
     for function in (library.log_Z, library.ground):
         agree(function(f, 0.6), function(np.swapaxes(f, 1, 2), 0.6), rtol=1e-13)
@@ -183,7 +183,7 @@ def kernel(f, beta):
     """The matrix of the library's sweep over all states of a grid, exactly: each square's threshold by bisection.
 
     All black squares are decided before any white one, and a white one's neighbours are black: its threshold is found
-    with the black ones forced, by u = 0 and u = 1, to where they are in the new state.
+    with the black ones forced, by u = 0 and u = 1, to where they are in the new state, from where all were otherwise.
     """
     grid = f.shape
     states = lattice.spins(*grid)
@@ -192,7 +192,7 @@ def kernel(f, beta):
     K = np.ones((count, count))
     first = mcmc.threshold(lambda u: library.gibbs(f, beta, states, u) == 1, states.shape)  # right for the black ones
     forced = lambda u: np.where(black, (states == -1).astype(float), u)  # noqa: E731
-    second = mcmc.threshold(lambda u: library.gibbs(f, beta, states, forced(u)) == 1, states.shape)
+    second = mcmc.threshold(lambda u: library.gibbs(f, beta, -states, forced(u)) == 1, states.shape)
     for i in range(n):
         r, c = divmod(i, grid[1])
         new = states[None, :, r, c]

@@ -21,8 +21,8 @@ e^(η·x_i·y_i) is p(y_i | x_i) but for a constant.  Written out, its energy is
 Coloured like a chessboard, the neighbours of a black square are white: given the white ones all black ones are
 independent, and can be drawn at once.  Iterated conditional modes, (6), takes the likelier of the two where (5) draws:
 by (3) no turn raises the energy, so it comes to rest, in a minimum from which no single pixel leads down; mostly it is
-not the least, (9).  The best guess pixel by pixel is another still: the sign of E[x_i | y] is wrong least often, if p is
-right.  Draws estimate it by the mean of tanh m_i.
+not the least, (9).  The best guess pixel by pixel is another still: if p is right, nothing errs less often than the
+sign of E[x_i | y].  Draws estimate it by the mean of tanh m_i.
 
 (8) passes the sum over all pixels above down the picture: what a pixel and those below must know of them is the lowest
 pixel of every column.  With max in the place of the sum of exponentials it is (9).  The cost is H·W·2ᵂ, no more; wide
@@ -228,6 +228,6 @@ class Ising(System):
 
     def log_prob(self, x: Any) -> Any:
         """log p(x), (B,), exactly, for pictures at most 12 wide; in float64."""
-        h, beta = self.h.astype(float64), self.beta.astype(float64)
+        h, beta = value_of(self.h).astype(float64), value_of(self.beta).astype(float64)
         f = ops.broadcast_to(h, (1, self.config.rows, self.config.columns))
         return -energy(h, beta, x.astype(float64)) - log_Z(f, beta)
