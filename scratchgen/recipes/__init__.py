@@ -10,6 +10,7 @@ from scratchgen.recipes.ising import IsingRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
+from scratchgen.recipes.product_of_experts import ProductOfExpertsRecipe
 from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
@@ -23,7 +24,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     RBMRecipe(),
-    IsingRecipe(),
+    IsingRecipe(), ProductOfExpertsRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
     VQVAERecipe(), VQVAEEMARecipe(),
 )  # fmt: skip

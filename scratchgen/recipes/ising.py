@@ -162,8 +162,8 @@ class IsingRecipe(Recipe):
                 f"{flips}; the energy is that of the posterior, in the mean of an image. The ceiling is the noise left "
                 "as it is; the floor decides by the exact posterior means, from a Z that is counted: no decision errs "
                 f"less under the model. Gibbs sampling estimates those means from {SWEEPS - BURN} sweeps, and is off "
-                f"by {results.numbers['gap']:.3f} (root mean square, means between −1 and 1). The drawing is too wide for "
-                f"counting; there h = 0 and β = {BETA:g}.",
+                f"by {results.numbers['gap']:.3f} (root mean square, means between −1 and 1). The drawing is too wide "
+                f"for counting; there h = 0 and β = {BETA:g}.",
                 ("decision", "wrong pixels", "energy", "drawing: wrong"), rows, frozenset({0, 1, 4, 5, 6}),
             ),
             Table(
