@@ -71,16 +71,18 @@ def _distances(trained: Trained, results: Results) -> Picture:
     for name, style in (("annealed MALA, weighed", ":"), ("exact draws", "--")):
         axes.axhline(max(1000 * distances[name], 0), color="k", lw=1, ls=style, label=name)
     axes.set_xscale("symlog", linthresh=1)
+    axes.set_yscale("symlog", linthresh=1)
     axes.set_xticks(MOMENTS, [str(k) for k in MOMENTS])
+    axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes.minorticks_off()
-    axes.set(xlabel="steps of the chain", ylabel="energy distance × 1000", ylim=(0, None))
+    axes.set(xlabel="steps of the chain", ylabel="energy distance × 1000", xlim=(0, MOMENTS[-1]), ylim=(0, None))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
     pictures.save(fig, trained.run.pictures / "distances.png")
     return Picture(
         "distances.png", "How fast the chains arrive", "The distance to exact draws. It falls while points move to the "
-        "nearest crossing, and then hardly: from one crossing to another there is no way but through where the product "
-        "is next to nothing.",
+        "nearest crossing. How many find which is decided on the way there; here each is nearest to about its share. "
+        "From one crossing to another there is no way but through where the product is next to nothing.",
         "Falling curves for three chains, and two level lines.",
     )  # fmt: skip
 
@@ -109,7 +111,7 @@ def _gaussians(trained: Trained) -> Picture:
     for m, c, color, label in ((mu[0], cov[0], "tab:blue", "first"), (mu[1], cov[1], "tab:orange", "second"),
                                (on_host(found.mu)[0], on_host(found.cov)[0], "black", "product")):  # fmt: skip
         ellipses(axes, m, c, color, label)
-    pictures.plane(axes, "", 3.2)
+    pictures.plane(axes, "", 3.6)
     axes.legend(frameon=False, fontsize=9)
     pictures.save(fig, trained.run.pictures / "gaussians.png")
     return Picture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -47,7 +48,7 @@ class ProductOfExpertsRecipe(Recipe):
     dataset = "moons"
     config_type = ExpertsConfig
     train = TrainConfig(
-        steps=1500, batch_size=256, lr=1e-2, final_lr=0.02, ema_decay=0.98, checkpoint_every=500, log_every=10,
+        steps=1200, batch_size=256, lr=1e-2, warmup=100, final_lr=0.02, ema_decay=0.98, checkpoint_every=500, log_every=10,
     )  # fmt: skip
     options = ("steps",)
     equations = (
@@ -104,7 +105,7 @@ class ProductOfExpertsRecipe(Recipe):
             rng, seen, taken = trained.rng(WALKS), {0: start}, []
             if name == "Langevin":
                 x = start
-                for before, after in zip(MOMENTS, MOMENTS[1:], strict=False):
+                for before, after in pairwise(MOMENTS):
                     x = seen[after] = system.langevin(x, rng, after - before, EPSILON)
             else:
                 walk = system.mala(start, rng, MOMENTS[-1], EPSILON) if name == "MALA" else \
@@ -152,9 +153,9 @@ class ProductOfExpertsRecipe(Recipe):
                 "Draws of the product",
                 "The energy distance to exact draws of the product of the two experts, × 1000; the first row is the "
                 "floor, other exact draws, of which about half the time it is below 0, the last rows the ceilings. The "
-                f"chains made {MOMENTS[-1]} steps from draws of the first expert: what is where is soon right, but how "
-                f"much is at which crossing changes slowly. Annealing took {STEPS} steps, and its weights set that "
-                f"right (worth {constant['effective']:.0%} of as many free draws).",
+                f"chains made {MOMENTS[-1]} steps from draws of the first expert. How many end at which crossing is "
+                f"decided on the way, and hardly changes later; annealing, in {STEPS} steps, sets it right by weights "
+                f"(worth {constant['effective']:.0%} of as many free draws).",
                 ("points", "energy distance × 1000", "accepted"), rows, frozenset({0, last - 3, last - 2, last - 1}),
             ),
             Table(

@@ -120,7 +120,7 @@ class ExpertsConfig:
     """
 
     components: int = 16
-    scale: float = 0.4
+    scale: float = 0.2
 
     def __post_init__(self) -> None:
         if self.components < 1 or not self.scale > 0:
@@ -213,7 +213,7 @@ class ProductOfExperts(System):
             yield state
 
     def anneal(self, n: int, rng: Generator, steps: int, epsilon: float) -> tuple[Any, Any]:
-        """log w (n,) and x (n, 2) of walks (ais.weight) from draws of the first expert: the second's power, from 0 to 1.
+        """log w (n,) and x (n, 2) of walks (ais.weight) from draws of the first expert, p_1·p_2^β with β from 0 to 1.
 
         With the weights w, x is a sample of the product; the mean of w estimates Z.
         """
@@ -232,9 +232,13 @@ class ProductOfExperts(System):
         return ais.anneal(log_g, step, first.sample(rng, n), [k / steps for k in range(steps + 1)])
 
     def sample(self, n: int, rng: Generator, steps: int = 200, epsilon: float = 0.003) -> Any:
-        """n points of the product, (n, 2): of as many annealed walks, each drawn as often as its weight says."""
+        """n points of the product, (n, 2): of as many annealed walks, each drawn as often as its weight says, and then
+        moved apart by a fifth as many steps of MALA.
+        """
         log_w, x = self.anneal(n, rng, steps, epsilon)
         below = active().cumsum(F.softmax(log_w, axis=0))
         u = (active().arange(n).astype(below.dtype) + rng.random((1,), below.dtype)) / n  # evenly spread
-        place = active().minimum(active().searchsorted(below, u, side="right"), n - 1)
-        return x[place]
+        x = x[active().minimum(active().searchsorted(below, u, side="right"), n - 1)]
+        for state in self.mala(x, rng, steps // 5, epsilon):
+            x = state.x
+        return x
