@@ -30,6 +30,7 @@ from scratchgen.backend import active, backend_of, float64
 from scratchgen.distributions import gaussian_full
 from scratchgen.distributions.events import same_shape
 from scratchgen.models.energy import ais, langevin, metropolis
+from scratchgen.models.energy.metropolis import State
 from scratchgen.models.exact import Mixture
 from scratchgen.models.system import Player, System
 from scratchgen.nn.module import Module
@@ -197,12 +198,12 @@ class ProductOfExperts(System):
             x = langevin.step(x, score(parts, x), epsilon, rng.standard_normal(x.shape, x.dtype))
         return x
 
-    def metropolis(self, x: Any, rng: Generator, steps: int, sigma: float) -> Iterator[metropolis.State]:
+    def metropolis(self, x: Any, rng: Generator, steps: int, sigma: float) -> Iterator[State]:
         """States of a random walk (mcmc.step): no score is asked for, and every expert may say no."""
         parts = self.parts()
         return metropolis.random_walk(lambda x: product(parts, x), x, sigma, steps, rng)
 
-    def mala(self, x: Any, rng: Generator, steps: int, epsilon: float) -> Iterator[metropolis.State]:
+    def mala(self, x: Any, rng: Generator, steps: int, epsilon: float) -> Iterator[State]:
         """States of the Metropolis-adjusted walk (langevin.mala)."""
         parts = self.parts()
         log_p, slope = (lambda x: product(parts, x)), (lambda x: score(parts, x))
