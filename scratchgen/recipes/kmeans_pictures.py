@@ -132,6 +132,6 @@ def _curve(trained: Trained, results: Results) -> Picture:
     pictures.save(fig, trained.run.pictures / "clusters.png")
     return Picture(
         "clusters.png", "Inertia by number of clusters", "More centres always come nearer to the points they were "
-        "fitted to; a bend in the curve would speak of a natural number of groups. Digits have none.",
+        "fitted to; only a bend in the curve would speak of a natural number of groups.",
         "Inertia against the number of clusters, falling.",
     )  # fmt: skip

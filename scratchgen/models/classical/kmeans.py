@@ -55,7 +55,10 @@ def assign(x: Any, centres: Any) -> Any:
 
 
 def means(x: Any, labels: Any, centres: Any) -> Any:
-    """The next μ, eq. (3).  centres: the present ones, from which the farthest points are told."""
+    """The next μ, eq. (3).  centres: the present ones, from which the farthest points are told.
+
+    A centre whose only point is taken away stays where it is.
+    """
     xp, k = backend_of(x), centres.shape[0]
     members = one_hot(labels, k, x.dtype)
     lost = [j for j, size in enumerate(xp.to_numpy(members.sum(axis=0)).tolist()) if not size]
@@ -140,20 +143,23 @@ class KMeans(System):
         return x[plus_plus(x, rng.random((k, 2 + int(log(k))), x.dtype))]
 
     def descend(self, x: Any, rng: Generator, steps: int) -> Iterator[Step]:
-        """Iterations from one start after the other, `steps` in all; the best centres so far are this system's."""
+        """Iterations from one start after the other, at most `steps` in all; the best centres are this system's."""
         least, left = float("inf"), steps
         for _ in range(self.config.starts):
-            for step in lloyd(x, self.starts(x, rng), left):
+            for step in lloyd(x, self.starts(x, rng), left - 1):
                 left -= 1
                 yield step
             if step.inertia < least:
                 least = step.inertia
                 self.centres.assign(step.centres)
-            if left < 0:
+            if not left:
                 return
 
     def fit(self, x: Any, rng: Generator | None = None, start: Any = None, steps: int = 1000) -> Self:
-        """Centres for the points x, from given ones, or the best of several runs of k-means++ (which needs rng)."""
+        """Centres for the points x, from given ones, or the best of several runs from k-means++ (which needs rng).
+
+        steps: how often the centres move at most; from k-means++, how many iterations all runs have together.
+        """
         x = x.astype(self.config.dtype)
         if start is not None:
             (*_, last) = lloyd(x, start.astype(self.config.dtype), steps)
