@@ -46,3 +46,47 @@ def shares(x, chosen: Sequence[int]) -> np.ndarray:
     """How likely each point is to be the next start: by its squared distance to the nearest start yet."""
     squares = [min(math.dist(point, x[i]) ** 2 for i in chosen) for point in x]
     return np.array(squares) / math.fsum(squares)
+
+
+# --- groups of groups -----------------------------------------------------------------------------------------------
+
+
+def apart(a, b, method: str) -> float:
+    """How far two groups of points are apart, by all their members.
+
+    Ward's: the root of twice what a merge adds to the sum of squares about the means.
+    """
+    between = [math.dist(p, q) for p in a for q in b]
+    if method == "single":
+        return min(between)
+    if method == "complete":
+        return max(between)
+    if method == "average":
+        return math.fsum(between) / len(between)
+    return math.sqrt(max(0.0, 2 * (spread([*a, *b]) - spread(a) - spread(b))))
+
+
+def tree(x, method: str) -> np.ndarray:
+    """All merges of few points as SciPy tells them: the two groups, how far apart, how many points.
+
+    At every merge the distances of all pairs of groups are taken anew, from their members.
+    """
+    groups = {i: [point] for i, point in enumerate(x)}
+    rows = []
+    for name in range(len(x), 2 * len(x) - 1):
+        far = {(i, j): apart(groups[i], groups[j], method) for i, j in combinations(sorted(groups), 2)}
+        i, j = min(far, key=far.__getitem__)
+        groups[name] = groups.pop(i) + groups.pop(j)
+        rows.append((i, j, far[i, j], len(groups[name])))
+    return np.array(rows, dtype=np.float64)
+
+
+def grouped(rows, k: int) -> set[frozenset[int]]:
+    """The k sets of points that are left when the merges have been carried out until there are k."""
+    n = len(rows) + 1
+    left = {i: frozenset([i]) for i in range(n)}
+    for t, (i, j, *_) in enumerate(rows):
+        if len(left) == k:
+            break
+        left[n + t] = left.pop(int(i)) | left.pop(int(j))
+    return set(left.values())
