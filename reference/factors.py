@@ -8,7 +8,7 @@ from scipy import optimize, special, stats
 
 
 def variance_along(x, v) -> float:
-    """The variance of the points x (n, D) along a unit vector, from their differences: Σ_{i<j} (p_i − p_j)²/(n(n−1))."""
+    """The variance of the points x (n, D) along a unit vector, by their differences: Σ_{i<j} (p_i − p_j)²/(n(n−1))."""
     p = np.asarray(x) @ np.asarray(v)
     return math.fsum((a - b) ** 2 for i, a in enumerate(p) for b in p[:i]) / (len(p) * (len(p) - 1))
 
@@ -24,12 +24,12 @@ def nearest_on_plane(x, origin, directions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factor_covariance(x, r: int, rounds: int = 3000) -> np.ndarray:
-    """The covariance W·Wᵀ + σ²·I, with W (D, r), under which x (n, D) is likeliest, by EM (Tipping & Bishop 1999, §3.3).
+    """The covariance W·Wᵀ + σ²·I, with W (D, r), under which x (n, D) is likeliest, by EM.
 
-    Likeliest but for n − 1 in the place of n.  z given x is Gaussian; W and σ² are then fitted to its moments.
+    Tipping & Bishop (1999), §3.3.  Likeliest but for n − 1 in the place of n.  z given x is Gaussian; W and σ² are then fitted to its moments.
     """
     x = np.asarray(x, dtype=np.float64)
-    n, D = x.shape
+    D = x.shape[1]
     S = np.cov(x.T).reshape(D, D)
     W, var = np.cos(np.arange(1.0, D * r + 1)).reshape(D, r), np.trace(S) / D
     for _ in range(rounds):

@@ -22,6 +22,7 @@ from scratchgen.train.report import Picture, Table
 RANK = 16
 MOST = 3000  # images: each has its row of W
 HIDDEN = 0.3  # of all pixels, where some are hidden
+FEWER = 12  # parts, where some are: there is less to tell them by
 HIDING, STARTS, RATINGS = range(3)  # purposes of random numbers
 
 
@@ -110,15 +111,17 @@ class NMFRecipe(FittedRecipe):
         """(name, squared error on pixels that were hidden from the fit)."""
         known = on_host(trained.rng(HIDING).random(x.shape)) >= HIDDEN
         mask = known.astype(np.float64)
-        system = NMF(trained.system.config)
+        config = trained.system.config
+        system = NMF(replace(config, rank=min(FEWER, config.rank)))
         system.fit(on_backend(x), trained.rng(STARTS), steps=trained.run.config.train.steps, mask=on_backend(mask))
-        guess = on_host(system.inverse_transform(system.W.array))
+        guess = np.clip(on_host(system.inverse_transform(system.W.array)), 0, 1)  # more than full ink there is not
         mean = (x * mask).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
         results.arrays |= {"known": known[:16], "shown": x[:16], "filled": np.where(known, x, guess)[:16]}
         error = lambda guess: float(((guess - x) ** 2)[~known].mean())  # noqa: E731
         seen = on_host(trained.system.inverse_transform(trained.system.W))
         guesses = {"0, as if there were no ink": 0 * x, "the pixel's mean over all images": mean + 0 * x,
-                   "NMF of the known pixels": guess, "NMF of all pixels": seen}  # fmt: skip
+                   f"NMF of the known pixels, {system.config.rank} parts": guess,
+                   f"NMF of all pixels, {config.rank} parts": seen}  # fmt: skip
         return [(name, error(guess)) for name, guess in guesses.items()]
 
     def tables(self, trained: Trained, results: Results) -> list[Table]:

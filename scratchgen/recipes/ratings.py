@@ -1,7 +1,8 @@
 """A table of ratings, mostly empty: people and films with tastes that are known here, for they were made up.
 
-A person's liking of comedy, action, … times what a film has of each, and noise, rounded to 1 … 5 stars.  Since the
-noise is known, so is the error that nobody can go below.
+A person's liking of comedy, action, … times what a film has of each, and noise, rounded to 1 … 5 stars.  Most people
+like one kind of film much more than the others, most films are of one kind.  Since the noise is known, so is the error
+that nobody can go below.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from scratchgen.recipes.fitted import on_backend
 from scratchgen.recipes.recipe import on_host
 from scratchgen.train.report import Table
 
-PEOPLE, FILMS, TASTES = 300, 60, 4
+PEOPLE, FILMS, TASTES = 300, 60, 3
+RANK = TASTES + 1  # of the factorisation: one part for the star that nobody can refuse
+UPDATES = 400
 NOISE = 0.4  # stars
 KNOWN, ASKED = 0.3, 0.1  # of all ratings: those that are fitted to, and those that are asked for
 
 
 def made(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """(stars, what they would be without noise and rounding), both (PEOPLE, FILMS)."""
-    liking, content = (on_host(rng.exponential((n, TASTES), "float64")) for n in (PEOPLE, FILMS))
+    liking, content = (on_host(rng.exponential((n, TASTES), "float64")) ** 2 for n in (PEOPLE, FILMS))
     product = liking @ content.T
     clean = 1 + 4 * product / (product + np.median(product))
     return np.clip(np.rint(clean + NOISE * on_host(rng.standard_normal(clean.shape, "float64"))), 1, 5), clean
@@ -35,12 +38,12 @@ def judged(rng: Generator) -> tuple[list[tuple[str, float]], dict[str, np.ndarra
     mask = known.astype(np.float64)
     film = (stars * mask).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
     person = ((stars - film) * mask).sum(axis=1, keepdims=True) / (mask.sum(axis=1, keepdims=True) + 3)
-    system = NMF(NMFConfig(PEOPLE, FILMS, TASTES)).fit(on_backend(stars), rng, steps=150, mask=on_backend(mask))
+    system = NMF(NMFConfig(PEOPLE, FILMS, RANK)).fit(on_backend(stars), rng, steps=UPDATES, mask=on_backend(mask))
     guess = np.clip(on_host(system.inverse_transform(system.W.array)), 1, 5)
     error = lambda guess: float(np.sqrt(((guess - stars) ** 2)[asked].mean()))  # noqa: E731
     everyone = 0 * stars
     guesses = {"the mean of all ratings": stars[known].mean() + everyone, "the film's mean": film + everyone,
-               "the film's mean and the person's habit": film + person, f"NMF, {TASTES} tastes": guess,
+               "the film's mean and the person's habit": film + person, f"NMF, {RANK} parts": guess,
                "the truth, without its noise": clean}  # fmt: skip
     found = [(name, error(guess)) for name, guess in guesses.items()]
     return found, {"stars": stars, "stars_known": known, "stars_guessed": guess, "stars_clean": clean}
