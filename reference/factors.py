@@ -26,7 +26,8 @@ def nearest_on_plane(x, origin, directions) -> tuple[np.ndarray, np.ndarray]:
 def factor_covariance(x, r: int, rounds: int = 3000) -> np.ndarray:
     """The covariance W·Wᵀ + σ²·I, with W (D, r), under which x (n, D) is likeliest, by EM.
 
-    Tipping & Bishop (1999), §3.3.  Likeliest but for n − 1 in the place of n.  z given x is Gaussian; W and σ² are then fitted to its moments.
+    Tipping & Bishop (1999), §3.3.  Likeliest but for n − 1 in the place of n.  z given x is Gaussian; W
+    and σ² are then fitted to its moments.
     """
     x = np.asarray(x, dtype=np.float64)
     D = x.shape[1]
