@@ -16,7 +16,7 @@ from scratchgen.train import RunFolder
 PICTURES = {"dendrogram.png", "groups.png", "linkages.png", "heights.png"}
 
 
-@pytest.mark.parametrize("data", ["digits", "moons"])
+@pytest.mark.parametrize("data", ["digits", pytest.param("moons", marks=pytest.mark.long)])
 def test_a_run_from_begin_to_end(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(agglomerative, "MOST", 200)
     path = tmp_path / "run"

@@ -14,7 +14,9 @@ from scratchgen.train import RunFolder
 IMAGES = {"centres.png", "plane.png", "rounds.png", "loss.png", "clusters.png"}
 
 
-@pytest.mark.parametrize("data, pictures", [("digits", IMAGES), ("moons", IMAGES - {"centres.png"})])
+@pytest.mark.parametrize("data, pictures", [
+    ("digits", IMAGES), pytest.param("moons", IMAGES - {"centres.png"}, marks=pytest.mark.long),
+])  # fmt: skip
 def test_a_run_from_begin_to_end(data, pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("scratchgen.recipes.kmeans.BY_CLUSTERS", (1, 4))
     path = tmp_path / "run"

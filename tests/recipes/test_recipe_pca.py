@@ -18,7 +18,7 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("data", PICTURES)
+@pytest.mark.parametrize("data", ["digits", pytest.param("two_gaussians", marks=pytest.mark.long)])
 def test_a_run_from_begin_to_end(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(judge, "TRAINING", TrainConfig(steps=3, batch_size=64))
     path = tmp_path / "run"
