@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 
+from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
+from scratchgen.recipes.kmeans import KMeansRecipe
+from scratchgen.recipes.nmf import NMFRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
+from scratchgen.recipes.pca import PCARecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
@@ -24,6 +28,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     RBMRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
     VQVAERecipe(), VQVAEEMARecipe(),
+    KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
