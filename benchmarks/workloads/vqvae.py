@@ -115,6 +115,6 @@ def batch(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
 
 
 WORKLOAD = Workload(
-    f"VQ-VAE, 8×8 to 16 codes of {CONFIG.codes}, width {CONFIG.width}, batch 64", EXAMPLES, Ours, batch, (), pytorch, arrays,
-    images=True, shards=2,
+    f"VQ-VAE, 8×8 to 16 codes of {CONFIG.codes}, width {CONFIG.width}, batch 64",
+    EXAMPLES, Ours, batch, (), pytorch, arrays, images=True, shards=2,
 )  # fmt: skip
