@@ -19,7 +19,7 @@ __all__ = ["NAMES", "Batches", "DataError", "Dataset", "batch_indices", "binaris
 
 READERS: dict[str, Callable[[Name], Dataset]] = {
     "mnist": idx.images, "idx": idx.images, "cifar10": cifar.read}
-NAMES = ("digits", "topics", *toys.TOYS, *READERS)
+NAMES = ("digits", *toys.TOYS, "topics", *READERS)
 
 
 def load(name: str, folder: Name | None = None) -> Dataset:

@@ -1,4 +1,10 @@
-"""Attention over positions, and over the pixels of an image."""
+"""Attention over positions, and over the pixels of an image.
+
+    a_i = Σ_{j: i may look at j} softmax_j(q_i·k_j/√d)·v_j                              (1)  gpt.attention
+
+In a text i may look at j ≤ i, which a mask says; among pixels at all.  What later positions need of earlier ones is
+their k_j and v_j, and nothing else, so that a text that grows need not be read again: `Seen` keeps these.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +33,7 @@ class Seen:
 
 
 class MultiHeadAttention(Module):
-    """Several attentions side by side, each over its share of the width (Vaswani et al. 2017, §3.2.2).
+    """Several attentions (1) side by side, each over its share of the width (Vaswani et al. 2017, §3.2.2).
 
     x: (B, T, width).  context: (B, S, width_context), x itself by default (self-attention).
     mask: plain booleans that broadcast to (B, heads, T, S).  Returns (B, T, width).

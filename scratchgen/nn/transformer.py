@@ -1,4 +1,7 @@
-"""The block that transformers repeat: look around, then think."""
+"""The block that transformers repeat: look around, then think.
+
+    h = x + attention(norm x),   y = h + MLP(norm h)                                    (1)  gpt.block
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from scratchgen.random import Generator
 
 
 class TransformerBlock(Module):
-    """h = x + attention(norm x),  y = h + MLP(norm h).  x: (B, T, width).  Returns (B, T, width).
+    """Eq. (1).  x: (B, T, width).  Returns (B, T, width).
 
     Norms stand before each branch (Radford et al. 2019), not behind (Vaswani et al. 2017): at first, with a small
     `gain` of both branches' last layers, y is x and nothing is in the way of the gradient.

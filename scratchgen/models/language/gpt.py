@@ -3,17 +3,23 @@ Radford, Narasimhan, Salimans & Sutskever (2018); norms before the branches as i
 
     log p(k_2 … k_n | k_1) = Σ_i log p(k_i | k_1 … k_{i−1}),   i = 2 … n                (1)  autoregressive.log_prob
     x_i = E[k_i] + P[i],   then blocks,   p(· | k_1 … k_i) = softmax(W·norm x_i)        (2)  gpt.logits
-    a_i = Σ_{j ≤ i} softmax_j(q_i·k_j/√d)·v_j                                           (3)  gpt.attention
-    k_{i+1} ~ p(· | k_1 … k_i), one after the other                                     (4)  autoregressive.sample
+    h = x + attention(norm x),   y = h + MLP(norm h)                                    (3)  gpt.block
+    a_i = Σ_{j ≤ i} softmax_j(q_i·k_j/√d)·v_j                                           (4)  gpt.attention
+    logits(k_{m+1} … k_n | what was kept of k_1 … k_m) = the last of logits(k_1 … k_n)  (5)  gpt.cache
+    k_{i+1} ~ p(· | k_1 … k_i), one after the other                                     (6)  autoregressive.sample
+    b_i = −log₂ p(k_i | k_{s+1} … k_{i−1}),   s: the first multiple of C/2 ≥ i − 1 − C  (7)  gpt.bits
 
-Attention is the one thing in the network by which places hear of each other, and in (3) a place hears of itself and of
+Attention is the one thing in the network by which places hear of each other, and in (4) a place hears of itself and of
 those before it: one pass over a text of n symbols gives n − 1 predictions to learn from, none of which has seen its
 answer.
 
-To go on by one symbol, (3) needs the new q, and the k and v of all places: those of the old ones are what they were,
+To go on by one symbol, (4) needs the new q, and the k and v of all places: those of the old ones are what they were,
 since nothing in them depends on what came later.  A `Cache` keeps them.  With it the symbol after n costs one place's
-way through the layers, O(1), and n products q·k_j, O(n); without it, all n places' ways, and n² products.  P has a row
-for each place up to `context`, and no more: a longer text is read in windows.
+way through the layers, O(1), and n products q·k_j, O(n); without it, all n places' ways, and n² products.
+
+P has a row for each place up to the context C, and no more; it starts as waves (Vaswani et al. 2017, §3.5), of which a
+step to the left is a rotation, and is learnt from there.  A longer text is read in windows: what it costs, (7), in
+windows that overlap by half, so that every symbol is guessed from C/2 others at least, once there are as many.
 """
 
 from __future__ import annotations
@@ -24,15 +30,18 @@ from typing import Any, NamedTuple
 
 from scratchgen import functional as F
 from scratchgen import ops
-from scratchgen.autograd.tensor import value_of
+from scratchgen.autograd.tensor import Tensor, value_of
+from scratchgen.backend import active
 from scratchgen.distributions import categorical
 from scratchgen.models.autoregressive.choice import temper, top_k
 from scratchgen.models.flows.dequantise import bits_per_dim
 from scratchgen.models.system import System
 from scratchgen.nn.attention import Seen
-from scratchgen.nn.layers import Embedding, LayerNorm, Linear
+from scratchgen.nn.layers import Embedding, LayerNorm, Linear, SinusoidalEmbedding
 from scratchgen.nn.transformer import TransformerBlock
 from scratchgen.random import Generator
+
+ROWS = 64  # windows of a long text that go through the network together
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class GPTConfig:
     """
 
     symbols: int = 96
-    context: int = 128
+    context: int = 64
     width: int = 96
     layers: int = 3
     heads: int = 4
@@ -53,6 +62,8 @@ class GPTConfig:
                 raise ValueError(f"GPTConfig: {name} must be at least 1, not {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(f"GPTConfig: the width {self.width} does not divide into {self.heads} heads")
+        if self.width % 2:
+            raise ValueError(f"GPTConfig: the width {self.width} is odd, and waves come in pairs")
 
 
 class Loss(NamedTuple):
@@ -76,7 +87,7 @@ class GPT(System):
         self.config = config
         width, depth = config.width, config.layers
         self.symbols = Embedding(config.symbols, width, rng=rng)
-        self.places = Embedding(config.context, width, rng=rng)
+        self.places = Tensor(SinusoidalEmbedding(width)(active().arange(config.context, dtype="float32")))
         self.blocks = [TransformerBlock(width, config.heads, rng=rng, gain=(2 * depth) ** -0.5) for _ in range(depth)]
         self.norm = LayerNorm(width)
         self.head = Linear(width, config.symbols, rng=rng, bias=False, gain=0.0)
@@ -84,15 +95,15 @@ class GPT(System):
     def logits(self, text: Any, cache: Cache | None = None) -> Any:
         """log p(k_{i+1} = · | … k_i) up to a constant for every i, eq. (2): (B, T, symbols).
 
-        cache: what was read before; `text` goes on from there, and is added to it.
+        cache: what was read before; `text` goes on from there, and is added to it, eq. (5).
         Raises ValueError if that is more than the context.
         """
         start = 0 if cache is None else cache.length
         end = start + text.shape[1]
         if end > self.config.context:
             raise ValueError(f"GPT: {end} symbols are more than a context of {self.config.context}")
-        x = self.symbols(text) + ops.getitem(self.places.table, slice(start, end))
-        mask = F.causal_mask(end, x)[start:]  # (T, places so far)
+        x = self.symbols(text) + ops.getitem(self.places, slice(start, end))
+        mask = F.causal_mask(text.shape[1], x, start)
         seen: Any = [None] * len(self.blocks) if cache is None else cache.layers
         for block, before in zip(self.blocks, seen, strict=True):
             x = block(x, mask, before)
@@ -108,9 +119,25 @@ class GPT(System):
         """Bits per symbol.  rng: not used."""
         return Loss(bits_per_dim(self.log_prob(text), text.shape[1] - 1))
 
+    def bits(self, text: Any) -> Any:
+        """b_2 … b_n, eq. (7), of a text (n,) of any length: (n − 1,)."""
+        model, xp, context, n = self.frozen(), active(), self.config.context, text.shape[0]
+        half = (context + 1) // 2
+        windows = 1 + max(0, -((context + 1 - n) // half))
+        starts = half * xp.arange(windows)
+        filled = xp.concatenate([text, xp.zeros((context + half,), text.dtype)])  # it is not seen, and not counted
+        rows = filled[starts[:, None] + xp.arange(context + 1)]
+        costs = [
+            F.cross_entropy(model.logits(part[:, :-1]), part[:, 1:])
+            for part in (rows[i : i + ROWS] for i in range(0, windows, ROWS))
+        ]
+        found = ops.concatenate(costs, axis=0)  # (windows, C)
+        new = ops.reshape(found[1:, context - half :], (-1,))
+        return bits_per_dim(-ops.concatenate([found[0], new], axis=0)[: n - 1], 1)
+
     def sample(self, n: int, rng: Generator, length: int = 256, prompt: Any = None, **choice: Any) -> Any:
-        """n texts, plain integers (n, length), by eq. (4); see `go_on`.  prompt: (m,), by default one symbol 0."""
-        prompt = rng.integers(0, 1, (1,)) if prompt is None else prompt
+        """n texts, plain integers (n, length), by eq. (6); see `go_on`.  prompt: (m,), by default one symbol 0."""
+        prompt = active().zeros((1,), "int64") if prompt is None else prompt
         start = ops.broadcast_to(prompt, (n, prompt.shape[0]))
         return ops.stack([k for k, _ in zip(self.go_on(start, rng, **choice), range(length), strict=False)], axis=1)
 
