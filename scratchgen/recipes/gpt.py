@@ -31,7 +31,6 @@ SORTS: dict[str, dict[str, Any]] = {
     "temperature 0.8, the 10 likeliest": {"temperature": 0.8, "top_k": 10},
 }  # fmt: skip
 ORDERS = (1, 2, 3, 5)  # of the n-gram models
-NAMES = {1: "single characters", 2: "pairs", 3: "triples"}
 SHARES = 10  # groups of held-out symbols in a row that the standard error is made of
 WRITING = 0  # purpose of random numbers
 
@@ -101,7 +100,7 @@ class GPTRecipe(Recipe):
             "seen": float(results.arrays["seen"].mean()), "uniform": log2(symbols),
             "ngrams": [[n, float(NGram(train, n, symbols).bits(held)[1:].mean())] for n in orders],
             "compressors": compressed(before, after), "alone": compressed(b"", after),
-            "read": int(len(train)), "held": int(len(held)), "python": platform.python_version(),
+            "read": len(train), "held": len(held), "python": platform.python_version(),
             "checksum": hashlib.sha256(before + after).hexdigest()[:16],
         }  # fmt: skip
 
@@ -110,12 +109,12 @@ class GPTRecipe(Recipe):
 
     def facts(self, trained: Trained, results: Results) -> list[tuple[str, str]]:
         bits = results.numbers["bits"]
-        counted = {n: value for n, value in bits["ngrams"]}
+        counts = dict(map(tuple, bits["ngrams"]))
         return [
             ("bits per character, held out", f"{bits['heldout']:.2f} ± {bits['error']:.2f}"),
-            ("counts of triples", f"{counted[3]:.2f}"),
-            ("counts of single characters", f"{counted[1]:.2f}"),
-            ("gzip", f"{bits['compressors']['gzip']:.2f}"),
+            ("5-gram", f"{counts[5]:.2f}"),
+            ("1-gram", f"{counts[1]:.2f}"),
+            ("bz2 after the training text", f"{bits['compressors']['bz2']:.2f}"),
             ("training steps", f"{trained.step:,}"),
             ("parameters", f"{trained.size:,}"),
         ]
@@ -159,15 +158,15 @@ def bits_table(bits: dict[str, Any], size: int) -> Table:
         (f"GPT, {size:,} parameters", f"{bits['heldout']:.3f} ± {bits['error']:.3f}"),
         ("GPT, training text", f"{bits['seen']:.3f}"),
         ("all characters equally likely", f"{bits['uniform']:.3f}"),
-        *((f"counts of {NAMES.get(n, f'{n} in a row')}", f"{value:.3f}") for n, value in bits["ngrams"]),
+        *((f"{n}-gram", f"{value:.3f}") for n, value in bits["ngrams"]),
         *((f"{name} after the training text", f"{value:.3f}") for name, value in bits["compressors"].items()),
         *((f"{name} alone", f"{value:.3f}") for name, value in bits["alone"].items()),
     ]
     return Table(
         "What a character costs",
         f"Bits per character of {bits['held']:,} characters held out (± standard error, from {SHARES} pieces), each "
-        "guessed from those before it. Counts are n-gram models of the same training text, smoothed; compressors are "
-        "given the training text first, of which gzip remembers no more than 32 KB, or nothing.",
+        "guessed from those before it. An n-gram guesses from the last n − 1, by counts in the same training text; "
+        "compressors are given that text first, of which gzip remembers no more than 32 KB, or nothing.",
         ("", "bits per character"), rows, frozenset(range(2, len(rows))),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from scratchgen.train.report import Picture
 if TYPE_CHECKING:
     from scratchgen.recipes.recipe import Results, Trained
 
-COLUMNS, LINES = 64, 16  # of the shaded text
+COLUMNS, LINES = 74, 16  # of the shaded text
 CEILING = 8.0  # bits that are shaded darkest
 
 
@@ -25,7 +25,7 @@ def draw(trained: Trained, results: Results) -> list[Picture]:
 
 def _codes(trained: Trained, results: Results) -> Picture:
     bits = results.numbers["bits"]
-    bars = [("GPT", bits["heldout"]), *((f"counts, {n}", value) for n, value in bits["ngrams"]),
+    bars = [("GPT", bits["heldout"]), *((f"{n}-gram", value) for n, value in bits["ngrams"]),
             *bits["compressors"].items()]  # fmt: skip
     bars.sort(key=lambda bar: bar[1])
     fig = pictures.figure(7.2, 0.42 * len(bars) + 0.8)
@@ -40,8 +40,8 @@ def _codes(trained: Trained, results: Results) -> Picture:
     axes.margins(x=0.1)
     pictures.save(fig, trained.run.pictures / "codes.png")
     return Picture(
-        "codes.png", "Beside counts and compressors", "What a held-out character costs: by the network; by counts of "
-        "so many characters in a row, in the training text; and by compressors that have read the training text.",
+        "codes.png", "Beside counts and compressors", "What a held-out character costs: by the network; by n-grams, "
+        "which count what followed the last n − 1 characters; and by compressors that have read the training text.",
         "Bars of bits per character, the shortest on top.",
     )  # fmt: skip
 
@@ -87,18 +87,25 @@ def _places(trained: Trained, results: Results) -> Picture:
     fig = pictures.figure(7.2, 3.2)
     axes = fig.add_subplot()
     axes.plot(np.arange(1, len(cost) + 1), cost, marker="o", ms=3)
-    for n, value in results.numbers["bits"]["ngrams"][1:]:
-        axes.axhline(value, color="0.6", lw=0.9, ls="--")
-        axes.annotate(f"counts, {n}", (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 2),
-                      textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
+    _levels(axes, results.numbers["bits"]["ngrams"][1:])
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="characters read before", ylabel="bits per character", ylim=(0, None))
     axes.grid(alpha=0.25)
     pictures.save(fig, trained.run.pictures / "places.png")
     return Picture(
         "places.png", "What the context is worth", "What a held-out character costs that is guessed from so many "
-        "others; dashed: counts, which look at one fewer than they are called after.",
+        "others (logarithmic scale); dashed: n-grams, which look at n − 1.",
         "A falling curve of bits per character against the number of characters read before.",
     )  # fmt: skip
+
+
+def _levels(axes: Any, ngrams: list[Any]) -> None:
+    """A dashed line for each n-gram's bits, with its name on the right."""
+    for n, value in ngrams:
+        axes.axhline(value, color="0.6", lw=0.9, ls="--", zorder=1)
+        axes.annotate(f"{n}-gram", (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                      textcoords="offset points", fontsize=9, va="center")  # fmt: skip
 
 
 def _loss(trained: Trained, results: Results) -> Picture:
@@ -108,16 +115,13 @@ def _loss(trained: Trained, results: Results) -> Picture:
     axes = fig.add_subplot()
     pictures.curve(axes, log["step"], log["loss"], "training")
     axes.plot(trained.step, bits["heldout"], "o", color="tab:red", label="held out", clip_on=False, zorder=3)
-    for n, value in bits["ngrams"]:
-        axes.axhline(value, color="0.6", lw=0.9, ls="--")
-        axes.annotate(f"counts, {n}", (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 2),
-                      textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
+    _levels(axes, bits["ngrams"])
     axes.set(xlabel="step", ylabel="bits per character", ylim=(0, None))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower left")
     pictures.save(fig, trained.run.pictures / "loss.png")
     return Picture(
-        "loss.png", "Loss", "Bits per character of the minibatches, as training goes on, down past the counts of "
-        "ever more characters in a row. Thin: every logged step; thick: its running mean.",
+        "loss.png", "Loss", "Bits per character of the minibatches, as training goes on, beside n-grams of the "
+        "same text, held out. Thin: every logged step; thick: its running mean.",
         "The training loss against the step, falling.",
     )  # fmt: skip

@@ -36,7 +36,7 @@ class NGram:
     def bits(self, text: np.ndarray) -> np.ndarray:
         """−log₂ p of every symbol of a text (N,) given those before it; the first have fewer."""
         p = np.full(len(text), 1 / self.symbols)
-        for m, (rows, counts) in enumerate(self.rows, start=1):
+        for m, (rows, counts) in enumerate(self.rows[: len(text)], start=1):
             histories, first = np.unique(rows // self.symbols, return_index=True)
             total, kinds = np.add.reduceat(counts, first), np.diff([*first, len(rows)])
             asked = numbered(text, m, self.symbols)  # of the symbols m, m + 1, …
@@ -57,6 +57,8 @@ def numbered(text: np.ndarray, m: int, symbols: int) -> np.ndarray:
 
 def found(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """The values of sorted keys; 0 of what is no key."""
+    if not len(keys):
+        return np.zeros(len(asked), np.int64)
     places = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[places] == asked, values[places], 0)
 

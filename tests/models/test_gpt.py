@@ -1,4 +1,4 @@
-"""GPT: attention and blocks place by place, logits of every beginning, all strings of a small alphabet, what is kept."""
+"""GPT: attention and blocks place by place, logits of every beginning, all strings of a small alphabet."""
 
 import itertools
 from dataclasses import replace
