@@ -36,7 +36,11 @@ WRITING = 0  # purpose of random numbers
 
 
 class GPTRecipe(Recipe):
-    """A text, character by character; the defaults are for Python's documentation on two cores."""
+    """A text, character by character; the defaults are for Python's documentation on two cores.
+
+    A step forward and back costs 6 operations for each of N = 359,424 parameters and each character: the 1.3 million
+    characters of 2,600 steps cost 2.9·10¹², some two minutes of one core, and are four times the text.
+    """
 
     id = "gpt"
     title = "GPT: a text, character by character"
