@@ -7,6 +7,7 @@ import difflib
 from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.gpt import GPTRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.nmf import NMFRecipe
@@ -29,6 +30,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
     VQVAERecipe(), VQVAEEMARecipe(),
     KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
+    PixelCNNRecipe(), GPTRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

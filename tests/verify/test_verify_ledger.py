@@ -16,7 +16,7 @@ LEDGER = Ledger.load()
 FILES = files_by_id()
 EQUATIONS = pytest.mark.parametrize("equation", LEDGER.equations.values(), ids=LEDGER.equations)
 SLIPS = pytest.mark.parametrize("slip", LEDGER.slips.values(), ids=LEDGER.slips)
-FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models", "scratchgen/metrics")
+FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models", "scratchgen/metrics", "scratchgen/nn")
 
 
 def docstrings(path):
