@@ -6,6 +6,7 @@ import difflib
 
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.hvae import HVAERecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
@@ -19,7 +20,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
-    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
+    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

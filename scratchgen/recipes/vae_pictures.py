@@ -29,7 +29,7 @@ def draw(trained: Trained, results: Results) -> list[Picture]:
         codes.interpolation(folder / "interpolation.png", found["line"], _steps(found["line"], 6)),
         _traversals(trained, results),
         _cost(trained, results),
-        _by_samples(trained, results),
+        by_samples(trained, results),
         loss(trained),
     ]
 
@@ -38,10 +38,10 @@ def _steps(images: np.ndarray, rows: int) -> int:
     return len(images) // rows
 
 
-def samples(trained: Trained, results: Results) -> Picture:
+def samples(trained: Trained, results: Results, title: str = "drawn: z ~ N(0, I)") -> Picture:
     """Drawn beside real."""
     path = trained.run.pictures / "samples.png"
-    pictures.beside_real(path, results.arrays["samples"], trained.dataset.heldout, "drawn: z ~ N(0, I)")
+    pictures.beside_real(path, results.arrays["samples"], trained.dataset.heldout, title)
     return Picture(
         "samples.png", "Samples", "Left: the first 100 images drawn from codes of the prior, none left out. Right: "
         "real images that training never saw. A drawn image is the mean of what its code allows. Some codes of the "
@@ -88,7 +88,8 @@ def _cost(trained: Trained, results: Results) -> Picture:
     )  # fmt: skip
 
 
-def _by_samples(trained: Trained, results: Results) -> Picture:
+def by_samples(trained: Trained, results: Results) -> Picture:
+    """The bound against the number of codes."""
     bounds = {int(k): v for k, v in results.numbers["by_samples"].items()}
     fig = pictures.figure(7.2, 3.2)
     axes = fig.add_subplot()
