@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ class HVAERecipe(VAERecipe):
     lectures = "L3"
     file = "scratchgen/models/latent/hierarchical.py"
     config_type = HVAEConfig
-    train = replace(VAERecipe.train, steps=3000, clip=100.0)
     equations = (
         ("p(x, z) = p(z_T)·p(x|z_1)·Π_t p(z_{t−1}|z_t)", "each latent is made from the next one alone"),
         ("q(z|x) = Π_t q(z_t|z_{t−1}),  z_0 = x", "and guessed from the one below alone"),
@@ -73,6 +71,10 @@ class HVAERecipe(VAERecipe):
         top = on_host(model.prior(ROWS, rng))
         below = model.descend(active().asarray(np.repeat(top, WAYS, axis=0)), rng)
         results.arrays["ways"] = rounded(on_host(model.draw(below)), trained.dataset.levels)
+
+    def facts(self, trained: Trained, results: Results) -> list[tuple[str, str]]:
+        found, one = super().facts(trained, results), results.numbers["rows"][-3]
+        return [*found[:2], (one["name"], f"{one['nats']:.2f}"), *found[2:]]
 
     def draw(self, trained: Trained, results: Results) -> list[Picture]:
         return hvae_pictures.draw(trained, results)

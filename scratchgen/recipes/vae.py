@@ -41,7 +41,7 @@ class VAERecipe(Recipe):
     dataset = "digits"
     config_type: ClassVar[type] = VAEConfig
     train: ClassVar[TrainConfig] = TrainConfig(
-        steps=4000, batch_size=128, shards=2, lr=2e-3, warmup=50, final_lr=0.02, ema_decay=0.99,
+        steps=3000, batch_size=128, shards=2, lr=2e-3, warmup=50, final_lr=0.02, clip=100.0, ema_decay=0.99,
         checkpoint_every=1000, log_every=20,
     )  # fmt: skip
     equations: ClassVar[tuple[tuple[str, str], ...]] = (

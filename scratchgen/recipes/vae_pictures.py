@@ -120,7 +120,7 @@ def loss(trained: Trained, terms: tuple[str, ...] = ("loss", "reconstruction", "
     shown = {name: log[name][min(begun, len(log[name]) - 1) :] for name in ("step", *terms)}
     pictures.curves(trained.run.pictures / "loss.png", shown, "nats per image", "linear")
     return Picture(
-        "loss.png", "Loss", "The loss and its two terms, −log p(x|z) and the divergence, as training goes on; the "
-        "first steps, far above, are left out. A density may be larger than 1, so that the loss may fall below 0.",
+        "loss.png", "Loss", "The loss and its terms as training goes on, of which the reconstruction is −log p(x|z); "
+        "the first steps, far above, are left out. A density may be larger than 1, so that the loss may fall below 0.",
         "Curves of the loss and its terms against the step.",
     )  # fmt: skip
