@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import difflib
 
+from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.hvae import HVAERecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
+from scratchgen.recipes.kmeans import KMeansRecipe
+from scratchgen.recipes.nmf import NMFRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
+from scratchgen.recipes.pca import PCARecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
+from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
+from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
@@ -20,7 +26,10 @@ SYSTEMS: tuple[Recipe, ...] = (
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
+    RBMRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(),
+    VQVAERecipe(), VQVAEEMARecipe(),
+    KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

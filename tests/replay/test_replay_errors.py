@@ -12,7 +12,7 @@ import scratchgen as sg
 from scratchgen import nn, ops, optim, tracing
 from scratchgen.autograd import Tensor, gradients
 from scratchgen.random import Generator
-from scratchgen.recording import Recorded
+from scratchgen.recorded import Recorded
 from scratchgen.replay import KEPT
 
 X = rows(4, 3)

@@ -113,14 +113,18 @@ def annealed_steps(sigma: Any, epsilon: float) -> Any:
 
 
 def annealed(
-    score: Callable[[Any, float], Any], x: Any, sigma: Any, epsilon: float, T: int, noise: Callable[[Any], Any]
-) -> Iterator[Any]:
+    score: Callable[[Any, float], Any], x: Any, sigma: Any, epsilon: float, T: int, noise: Callable[[Any], Any],
+    after: Callable[[Any, int], Any] | None = None,
+) -> Iterator[Any]:  # fmt: skip
     """Annealed Langevin dynamics (Song & Ermon 2019, Algorithm 1): T steps (2) at each level, one x at a time.
 
     score: (x, σ_i) ↦ the score of p blurred by N(0, σ_i²).  noise: makes z ~ N(0, I) of a shape.
+    after: (x, i) ↦ what takes the place of x after a step at level i = 0 … L−1: what is known of x, for inpainting.
     """
     alpha = annealed_steps(sigma, epsilon)
     for i in range(sigma.shape[0]):
         for _ in range(T):
             x = step_half(x, score(x, float(sigma[i])), float(alpha[i]), noise(x.shape))
+            if after is not None:
+                x = after(x, i)
             yield x
