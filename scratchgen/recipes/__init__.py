@@ -8,6 +8,7 @@ from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.gpt import GPTRecipe
+from scratchgen.recipes.hvae import HVAERecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.nmf import NMFRecipe
@@ -27,7 +28,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     RBMRecipe(),
-    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(),
+    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(),
     VQVAERecipe(), VQVAEEMARecipe(),
     KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
     PixelCNNRecipe(), GPTRecipe(),
