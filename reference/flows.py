@@ -16,6 +16,7 @@ Of images:
     elimination         scipy's LU decomposition
 """
 
+import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -91,9 +92,9 @@ def block_log_abs_det(matrix, h: int, w: int) -> float:
 
 def channel_moments(x) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (without Bessel's correction) of each channel of images (N, H, W, C)."""
-    found = [stats.describe([image[r, q, c] for image in x for r in range(x.shape[1]) for q in range(x.shape[2])], ddof=0)
-             for c in range(x.shape[3])]
-    return np.array([one.mean for one in found]), np.array([one.variance for one in found])
+    channels = [np.asarray(x)[..., c].ravel().tolist() for c in range(np.shape(x)[3])]
+    mean = np.array([statistics.fmean(one) for one in channels])
+    return mean, np.array([statistics.pvariance(one) for one in channels])
 
 
 def elimination(matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from evidence import agree, apart, at_most, down, host, up
+from evidence import agree, at_most, down, host, up
 from flow_tools import flat_map, levels_of, randomised
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,5 +9,6 @@ from scratchgen.models.flows.coupling import CouplingConfig, CouplingFlow
 from scratchgen.models.flows.glow import Glow, GlowConfig
 
 __all__ = [
-    "CouplingConfig", "CouplingFlow", "Glow", "GlowConfig", "change", "coupling", "density", "dequantise", "glow", "images",
+    "CouplingConfig", "CouplingFlow", "Glow", "GlowConfig", "change", "coupling", "density", "dequantise", "glow",
+    "images",
 ]  # fmt: skip

@@ -8,24 +8,24 @@ inverted, and none is differentiated for the determinant.  Then the halves chang
     z_b = e^s ⊙ x_b + t,   s = c ⊙ tanh(r),   (r, t) = network(x_a)
                                              log |det J| = Σ_i s_i                      (3)  realnvp.coupling
 
-NICE (Dinh, Krueger & Bengio 2014, arXiv:1410.8516) is (1), which keeps volume, until (2) at the end, one number for each
-dimension.  RealNVP (Dinh, Sohl-Dickstein & Bengio 2016, arXiv:1605.08803) is (3): the scale depends on the data.  It is
-kept between e^(−c) and e^c, c learnt, so that no step of the optimiser can blow it up.  The last layer of every network
-starts at 0, and so g at the identity.
+NICE (Dinh, Krueger & Bengio 2014, arXiv:1410.8516) is (1), which keeps volume, until (2) at the end, one number for
+each dimension.  RealNVP (Dinh, Sohl-Dickstein & Bengio 2016, arXiv:1605.08803) is (3): the scale depends on the data.
+It is kept between e^(−c) and e^c, c learnt, so that no step of the optimiser can blow it up.  The last layer of every
+network starts at 0, and so g at the identity.
 
-Points: couplings of the two halves of the coordinates, shuffled in between (of the plane: exchanged).  Images (§3.6): flow.logit, then at every scale, squeezed, couplings of the
-checkerboard's colours in turn, couplings of shuffled channels, and half of the channels leave.
+Points: couplings of the two halves of the coordinates, shuffled in between (of the plane: exchanged).  Images (§3.6):
+flow.logit, then at every scale, squeezed, couplings of the checkerboard's colours in turn, couplings of shuffled
+channels, and half of the channels leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from scratchgen import functional as F
 from scratchgen import ops
-from scratchgen.autograd.tensor import Tensor
 from scratchgen.backend import Array
 from scratchgen.models.flows import change
 from scratchgen.models.flows.change import Affine, Chain, Flow, Forward, Permutation
@@ -39,9 +39,9 @@ from scratchgen.random import Generator
 
 @dataclass(frozen=True)
 class CouplingConfig:
-    """shape, levels: of one example; levels: grey levels, None if it is continuous.  affine: RealNVP, eq. (3), or NICE, (1) and (2).
-    couplings: in a row; of images, of each kind at each scale.  scales: of images.  hidden: units, or channels, of
-    each network.  blocks: its hidden layers, or residual blocks.  alpha: of flow.logit.
+    """shape: of one example.  levels: its grey levels, None if it is continuous.  affine: RealNVP, eq. (3), or NICE,
+    (1) and (2).  couplings: in a row; of images, of each kind at each scale.  scales: of images.  hidden: units, or
+    channels, of each network.  blocks: its hidden layers, or residual blocks.  alpha: of flow.logit.
     Raises ValueError for numbers that make no flow.
     """
 
@@ -128,8 +128,8 @@ def shuffle(n: int, rng: Generator) -> Permutation:
 
 def _points(config: CouplingConfig, rng: Generator) -> list[Flow]:
     """Couplings of halves, a shuffle between each and the next."""
-    D, flows = config.shape[0], []
-    k = D // 2
+    D, k = config.shape[0], config.shape[0] // 2
+    flows: list[Flow] = []
     for i in range(config.couplings):
         width = (D - k) * (2 if config.affine else 1)
         net = MLP(k, *[config.hidden] * config.blocks, width, rng=rng, gain=0.0)
@@ -139,8 +139,10 @@ def _points(config: CouplingConfig, rng: Generator) -> list[Flow]:
 
 def _images(config: CouplingConfig, c: int, rng: Generator) -> list[Flow]:
     """One scale: squeezed to c channels, couplings of colours in turn, then of shuffled channels."""
+    half = c // 2
+
     def coupling() -> Coupling:
-        return Coupling(network(c // 2, (c // 2) * (2 if config.affine else 1), config, rng), c // 2, c // 2, config.affine)
+        return Coupling(network(half, half * (2 if config.affine else 1), config, rng), half, half, config.affine)
 
     flows: list[Flow] = [Squeeze(), checkerboard(c)]
     for _ in range(config.couplings):
@@ -150,7 +152,8 @@ def _images(config: CouplingConfig, c: int, rng: Generator) -> list[Flow]:
     return flows
 
 
-def network(c_in: int, c_out: int, config: CouplingConfig, rng: Generator) -> Module:
+def network(c_in: int, c_out: int, config: CouplingConfig, rng: Generator) -> Sequential:
     """A convolution, residual blocks, and a convolution that starts at 0: (B, H, W, c_in) ↦ (B, H, W, c_out)."""
     blocks = [ResBlock(config.hidden, config.hidden, rng=rng, groups=1) for _ in range(config.blocks)]
-    return Sequential(Conv2d(c_in, config.hidden, rng=rng), *blocks, F.silu, Conv2d(config.hidden, c_out, rng=rng, gain=0.0))
+    last = Conv2d(config.hidden, c_out, rng=rng, gain=0.0)
+    return Sequential(Conv2d(c_in, config.hidden, rng=rng), *blocks, F.silu, last)

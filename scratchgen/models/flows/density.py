@@ -49,7 +49,7 @@ class Density(System):
         return Loss(dequantise.bits_per_dim(self.code(x, rng.random((1, *x.shape), x.dtype)).bound, x[0].size))
 
     def code(self, x: Array, u: Array) -> dequantise.Code:
-        """What is known of log P(x), for grey levels x (B, …), from K draws u (K, B, …): two bounds from below, (B,)."""
+        """What is known of log P(x), of grey levels x (B, …), from K draws u (K, B, …): two bounds from below, (B,)."""
         if self.levels is None:
             raise ValueError(f"{type(self).__name__}: the data are continuous, and have densities only")
         return dequantise.code(self.log_prob, x, self.levels, u)

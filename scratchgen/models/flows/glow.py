@@ -40,8 +40,8 @@ from scratchgen.random import Generator
 
 @dataclass(frozen=True)
 class GlowConfig:
-    """shape, levels: of the images.  steps: K, at each of `scales` scales.  hidden: channels of the couplings' networks.
-    lu: eq. (4), or W as it is.  Raises ValueError for numbers that make no flow.
+    """shape, levels: of the images.  steps: K, at each of `scales` scales.  hidden: channels of the couplings'
+    networks.  lu: eq. (4), or W as it is.  Raises ValueError for numbers that make no flow.
     """
 
     shape: tuple[int, ...] = (8, 8, 1)
@@ -70,12 +70,12 @@ class ActNorm(Module):
         self.b, self.s = constants(channels), constants(channels)
 
     def start(self, x: Array) -> None:
-        """Eq. (2).  A channel whose numbers are all the same is shifted only."""
-        x = value_of(x)
-        xp = backend_of(x)
-        mean, var = xp.mean(x, axis=(0, 1, 2)), xp.var(x, axis=(0, 1, 2))
+        """Eq. (2).  A channel whose numbers are all the same, but for rounding, is shifted only."""
+        values: Any = value_of(x)
+        xp = backend_of(values)
+        mean, var = xp.mean(values, axis=(0, 1, 2)), xp.var(values, axis=(0, 1, 2))
         self.b.assign(-mean)
-        self.s.assign(-0.5 * xp.log(xp.where(var > 0, var, xp.ones_like(var))))
+        self.s.assign(-0.5 * xp.log(xp.where(var > 1e-10 * mean**2, var, xp.ones_like(var))))
 
     def forward_and_log_det(self, x: Array) -> Forward:
         return Forward((x + self.b) * ops.exp(self.s), _pixels(x, ops.sum(self.s)))
@@ -99,15 +99,20 @@ class PLU(NamedTuple):
     d: Array
 
 
+def _exchange(rows: list[Any], i: int, j: int) -> None:
+    rows[i], rows[j] = rows[j], rows[i]
+
+
 def factorise(W: Array) -> PLU:
     """Eq. (4), by elimination with the largest pivot of each column.  W: a plain array (C, C), invertible."""
     xp, n = backend_of(W), W.shape[0]
-    order, rest = list(range(n)), [W[i] for i in range(n)]  # rows, exchanged and reduced as we go
+    order: list[int] = list(range(n))  # rows of W, exchanged as we go
+    rest: list[Any] = [W[i] for i in range(n)]  # and reduced
     multipliers: list[list[Any]] = [[] for _ in range(n)]
     for k in range(n):
         pivot = max(range(k, n), key=lambda i: abs(float(rest[i][k])))
         for rows in (order, rest, multipliers):
-            rows[k], rows[pivot] = rows[pivot], rows[k]
+            _exchange(rows, k, pivot)
         for i in range(k + 1, n):
             multipliers[i].append(rest[i][k] / rest[k][k])
             rest[i] = rest[i] - multipliers[i][k] * rest[k]
@@ -162,7 +167,7 @@ class Glow(Density):
 
     def start(self, batch: Array, rng: Generator) -> None:
         """Eq. (2), from the first map to the last."""
-        self.flow.start(dequantise.spread(batch, rng.random(batch.shape, batch.dtype), self.levels))
+        self.flow.start(dequantise.spread(batch, rng.random(batch.shape, batch.dtype), self.config.levels))
 
     def players(self) -> list[Player]:
         """One; P and the signs of d are no parameters of it."""
@@ -175,13 +180,14 @@ def scale(config: GlowConfig, c: int, last: bool, rng: Generator) -> Chain:
     flows: list[Flow] = [Squeeze()]
     for _ in range(config.steps):
         W = rotation(c, rng).astype("float32")
-        flows += [ActNorm(c), Conv1x1(W, config.lu), Coupling(network(c // 2, c, config.hidden, rng), c // 2, c // 2)]
+        coupling = Coupling(network(c // 2, c, config.hidden, rng), c // 2, c // 2)
+        flows += [ActNorm(c), Conv1x1(W, config.lu), coupling]
     if not last:
         flows.append(Coupling(Conv2d(c // 2, c, rng=rng, gain=0.0), c // 2, c // 2))
     return Chain(flows)
 
 
-def network(c_in: int, c_out: int, hidden: int, rng: Generator) -> Module:
+def network(c_in: int, c_out: int, hidden: int, rng: Generator) -> Sequential:
     """The paper's: convolutions 3×3, 1×1, and 3×3 that starts at 0: (B, H, W, c_in) ↦ (B, H, W, c_out)."""
     return Sequential(
         Conv2d(c_in, hidden, rng=rng), F.relu, Conv2d(hidden, hidden, 1, rng=rng), F.relu,

@@ -8,11 +8,11 @@
           log |det J| = Σ log (1 − 2α)/(b − a) − log w − log (1 − w)                    (4)  flow.logit
 
 (1) exchanges height and width for channels, four for one, where maps of channels can mix what were neighbours (Dinh,
-Sohl-Dickstein & Bengio 2016, arXiv:1605.08803, §3.6).  (2): the pixels where a checkerboard is black are, squeezed, half
-of the channels; so its mask (§3.4) is a permutation of the channels before a coupling of halves, and no network looks at
-holes.  (3), §3.6: what leaves early is done with, and the maps that follow have half the work; the part that stays on
-sees ever more of the image.  The Jacobian is triangular in blocks: [h; z_s] with the z that left unchanged.  (4), §4.1: on
-the line there is no border that the noise of dequantisation must not cross; α keeps z from ∞.
+Sohl-Dickstein & Bengio 2016, arXiv:1605.08803, §3.6).  (2): the pixels where a checkerboard is black are, squeezed,
+half of the channels; so its mask (§3.4) is a permutation of the channels before a coupling of halves, and no network
+looks at holes.  (3), §3.6: what leaves early is done with, and the maps that follow have half the work; the part that
+stays sees ever more of the image.  The Jacobian is triangular in blocks: [h; z_s], with the z that left unchanged.
+(4), §4.1: on the line there is no border that the noise of dequantisation must not cross; α keeps z from ∞.
 
 Everywhere: images (B, H, W, C); log-determinants (B,), in nats.
 """
@@ -131,7 +131,8 @@ class Logit:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5 or self.levels < 2:
-            raise ValueError(f"flow.Logit: alpha {self.alpha} and levels {self.levels} should be in (0, ½) and at least 2")
+            what = f"alpha {self.alpha} and levels {self.levels}"
+            raise ValueError(f"flow.Logit: {what} should be in (0, ½) and at least 2")
 
     @property
     def slope(self) -> float:
