@@ -6,9 +6,11 @@ import difflib
 
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.glow import GlowRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
+from scratchgen.recipes.realnvp import NICERecipe, RealNVPRecipe
 from scratchgen.recipes.realnvp_2d import NICE2DRecipe, RealNVP2DRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
@@ -19,7 +21,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
-    NICE2DRecipe(), RealNVP2DRecipe(),
+    NICE2DRecipe(), RealNVP2DRecipe(), NICERecipe(), RealNVPRecipe(), GlowRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

@@ -10,6 +10,7 @@ import numpy as np
 from scratchgen.backend import active
 from scratchgen.data import Dataset, toys
 from scratchgen.models.flows import CouplingConfig, CouplingFlow
+from scratchgen.models.flows.change import Permutation
 from scratchgen.models.flows.coupling import Coupling
 from scratchgen.random import Generator
 from scratchgen.recipes import clouds, pictures, realnvp_2d_pictures
@@ -35,8 +36,8 @@ class RealNVP2DRecipe(Recipe):
     name: ClassVar[str] = "RealNVP"
     affine: ClassVar[bool] = True
     train = TrainConfig(
-        steps=3000, batch_size=256, lr=3e-3, warmup=50, final_lr=0.01, clip=5.0, beta2=0.99, ema_decay=0.99,
-        checkpoint_every=500, log_every=10,
+        steps=6000, batch_size=256, lr=3e-3, warmup=50, final_lr=0.01, clip=5.0, beta2=0.99, ema_decay=0.99,
+        checkpoint_every=1000, log_every=20,
     )  # fmt: skip
     options = ("temperature",)
     equations: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -148,12 +149,23 @@ def nats_table(n: dict[str, float], name: str) -> Table:
 
 
 def way(model: CouplingFlow, n: int, rng: Generator) -> np.ndarray:
-    """Noise on its way to data: (stops, n, 2), evenly chosen among the states that couplings leave, noise first."""
-    z = rng.standard_normal((n, *model.noise), model.precision())
-    states = [on_host(z)]
-    for flow in reversed(model.flow.flows):
+    """Noise on its way to data: (stops, n, 2), evenly chosen among the states that couplings leave, noise first.
+
+    Exchanges that are still to come are made at once, so that nothing is mirrored from one picture to the next.
+    """
+    flows = model.flow.flows[::-1]
+    after = [i for i, flow in enumerate(flows) if isinstance(flow, Coupling)]
+    states, z = [], rng.standard_normal((n, *model.noise), model.precision())
+    for i, flow in enumerate(flows):
+        if i == after[0] or i - 1 in after:
+            states.append(on_host(_exchanged(z, flows[i:])))
         z = flow.inverse(z)
-        if isinstance(flow, Coupling):
-            states.append(on_host(z))
+    states.append(on_host(z))
     chosen = np.linspace(0, len(states) - 1, STOPS).round().astype(int)
     return np.stack([states[i] for i in chosen])
+
+
+def _exchanged(z: Any, flows: list[Any]) -> Any:
+    for flow in flows:
+        z = flow.inverse(z) if isinstance(flow, Permutation) else z
+    return z

@@ -72,7 +72,7 @@ def _way(trained: Trained, results: Results) -> Picture:
     couplings = sum(hasattr(flow, "conditioner") for flow in trained.system.flow.flows)
     passed = np.linspace(0, couplings, len(way)).round().astype(int)
     for axes, x, k in zip(places, way, passed, strict=False):
-        axes.scatter(x[:, 0], x[:, 1], s=4, c=angle, cmap="twilight", linewidths=0)
+        axes.scatter(x[:, 0], x[:, 1], s=4, c=angle, cmap="hsv", linewidths=0)
         pictures.plane(axes, "noise" if k == 0 else f"after {k} couplings", pictures.LIMIT)
     pictures.save(fig, trained.run.pictures / "way.png")
     return Picture(

@@ -235,8 +235,8 @@ def test_replay_gives_the_same_bits(settings):
     data = (levels_of(1, (40, 4, 4, 1)) if "levels" in settings else points(1, 40, 2)).astype(np.float32)
     weights = []
     for replay in (True, False):
-        model = CouplingFlow(CouplingConfig(**settings), rng=Generator(0))
         with sg.backend("numpy"):
+            model = CouplingFlow(CouplingConfig(**settings), rng=Generator(0))
             train(model, data, TrainConfig(steps=6, batch_size=8, replay=replay), progress=False)
         weights.append(model.state_dict())
     for name, value in weights[0].items():

@@ -82,7 +82,8 @@ def test_the_first_half_of_the_channels_is_black(c):
     found = methods(maps.checkerboard(4 * c)).forward_and_log_det(oracle.squares(board)).z
     agree(found[..., : 2 * c], np.ones((1, 2, 3, 2 * c)))
     agree(found[..., 2 * c :], np.zeros((1, 2, 3, 2 * c)))
-    agree(methods(maps.swap(4 * c)).forward_and_log_det(found).z, np.concatenate(np.split(found, 2, axis=3)[::-1], 3))
+    x = images(c, 1, 2, 3, 4 * c)
+    agree(methods(maps.swap(4 * c)).forward_and_log_det(x).z, np.concatenate(np.split(x, 2, axis=3)[::-1], axis=3))
     for order in (maps.checkerboard(4 * c), maps.swap(4 * c)):
         assert sorted(order.order) == list(range(4 * c))
 

@@ -67,7 +67,8 @@ class ActNorm(Module):
     """A scale and a shift for each channel, eq. (1), that the first minibatch decides, eq. (2)."""
 
     def __init__(self, channels: int) -> None:
-        self.b, self.s = constants(channels), constants(channels)
+        self.b: Any = constants(channels)
+        self.s: Any = constants(channels)
 
     def start(self, x: Array) -> None:
         """Eq. (2).  A channel whose numbers are all the same, but for rounding, is shifted only."""
@@ -133,7 +134,7 @@ class Conv1x1(Module):
         P, L, U, d = factorise(W)
         xp = backend_of(W)
         self.P, self.sign = Tensor(P), Tensor(xp.sign(d))  # these stay
-        self.L, self.U, self.log_d = Tensor(L), Tensor(U), Tensor(xp.log(xp.abs(d)))
+        self.L, self.U, self.log_d = Tensor(L), Tensor(U), Tensor(xp.log(xp.absolute(d)))
 
     def matrix(self) -> Array:
         """W."""
