@@ -33,7 +33,7 @@ def _samples(trained: Trained, results: Results, name: str) -> Picture:
 
 def _temperatures(trained: Trained, results: Results, heats: Sequence[float]) -> Picture:
     rows = results.arrays["heats"]  # (temperatures, n, H, W, C)
-    fig = pictures.figure(7.2, 7.2 * len(rows) / rows.shape[1] + 0.2)
+    fig = pictures.figure(7.2, 6.5 * len(rows) / rows.shape[1] + 0.1)
     axes = fig.add_subplot()
     pictures.show(axes, pictures.tiles(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]))
     height = rows.shape[2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from scratchgen.models.flows import Glow, GlowConfig
 from scratchgen.recipes.flow_images import FlowRecipe
 from scratchgen.train import TrainConfig
@@ -19,10 +17,9 @@ class GlowRecipe(FlowRecipe):
     config_type = GlowConfig
     system = Glow
     name = "Glow"
-    variant: ClassVar[dict[str, Any]] = {"steps": 8, "hidden": 48}
     train = TrainConfig(
-        steps=1500, batch_size=80, shards=2, lr=3e-3, warmup=50, final_lr=0.02, clip=1.0, beta2=0.99, ema_decay=0.99,
-        checkpoint_every=300, log_every=5,
+        steps=450, batch_size=80, shards=2, lr=4e-3, warmup=50, final_lr=0.02, clip=1.0, beta2=0.99, ema_decay=0.99,
+        weight_decay=0.1, checkpoint_every=150, log_every=5,
     )  # fmt: skip
     equations = (
         ("log p(x) = log N(g(x); 0, I) + log |det J_g(x)|", "exact, for numbers; noise fills the bins of grey levels"),

@@ -21,8 +21,8 @@ class RealNVPRecipe(FlowRecipe):
     name = "RealNVP"
     variant: ClassVar[dict[str, Any]] = {"couplings": 3, "hidden": 32, "blocks": 1}
     train = TrainConfig(
-        steps=800, batch_size=80, shards=2, lr=4e-3, warmup=50, final_lr=0.02, clip=1.0, beta2=0.99, ema_decay=0.99,
-        checkpoint_every=200, log_every=5,
+        steps=450, batch_size=80, shards=2, lr=4e-3, warmup=50, final_lr=0.02, clip=1.0, beta2=0.99, ema_decay=0.99,
+        weight_decay=0.1, checkpoint_every=150, log_every=5,
     )  # fmt: skip
     equations: ClassVar[tuple[tuple[str, str], ...]] = (
         ("log p(x) = log N(g(x); 0, I) + log |det J_g(x)|", "exact, for numbers; noise fills the bins of grey levels"),

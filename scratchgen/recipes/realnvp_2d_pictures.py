@@ -44,7 +44,9 @@ def _density(trained: Trained, results: Results, name: str) -> Picture:
     pictures.save(fig, trained.run.pictures / "density.png")
     return Picture(
         "density.png", "Density", "Left: points that training never saw. Middle: the density that the flow gives the "
-        f"plane, exactly. {last} A flow cannot tear: what lies apart in the data stays joined by thin bridges.",
+        f"plane, exactly. {last} A flow cannot tear: what lies apart in the data stays joined by thin bridges."
+        + ("" if trained.system.config.affine else " Additive couplings keep every volume: they press nothing "
+           "together, and can only draw the noise out and fold it."),
         "Points of the plane beside two densities.",
     )  # fmt: skip
 

@@ -89,9 +89,10 @@ def test_every_actnorm_of_a_new_system_is_started(lu):
     model = Glow(GlowConfig(**{**SMALL, "lu": lu}), rng=Generator(1)).astype(np.float64)
     batch, rng = up(levels_of(4, (30, 4, 4, 1), 5)), Generator(3)
     model.start(batch, rng)
-    x = spread(batch, Generator(3).random(batch.shape, "float64"), 5)
+    logit, scales = model.frozen().flow.flows
+    x = logit.forward_and_log_det(spread(batch, Generator(3).random(batch.shape, "float64"), 5)).z
     seen = 0
-    for scale in model.frozen().flow.flows:
+    for scale in scales.flows:
         for flow in scale.flows:
             x = flow.forward_and_log_det(x).z
             if isinstance(flow, glow.ActNorm):

@@ -22,8 +22,7 @@ SQUEEZE = maps.Squeeze()
 
 def bent(seed, c):
     """A scale of one kind: squeezed to c channels, an affine coupling with a network that is not 0."""
-    config = coupling.CouplingConfig(shape=(4, 4, 1), levels=17, hidden=8, blocks=1)
-    net = coupling.network(c // 2, c, config, Generator(seed))
+    net = coupling.network(c // 2, c, 8, 1, Generator(seed))
     return change.Chain([SQUEEZE, randomised(coupling.Coupling(net, c // 2, c // 2).astype(np.float64), seed).frozen()])
 
 
@@ -59,8 +58,7 @@ def test_squeezing_keeps_volume():
 @pytest.mark.parametrize(("seed", "c"), [(0, 1), (1, 2)])
 def test_a_coupling_of_colours_has_the_checkerboards_mask(seed, c):
     """In pixels, by the numeric Jacobian: black pixels stay, white ones depend on themselves and on black ones."""
-    config = coupling.CouplingConfig(shape=(4, 4, c), levels=17, hidden=8, blocks=1)
-    net = coupling.network(2 * c, 4 * c, config, Generator(seed))
+    net = coupling.network(2 * c, 4 * c, 8, 1, Generator(seed))
     moved = randomised(coupling.Coupling(net, 2 * c, 2 * c).astype(np.float64), seed).frozen()
     colours = maps.checkerboard(4 * c)
     flow = change.Compose([SQUEEZE, colours, moved, change.Inverse(colours), change.Inverse(SQUEEZE)])

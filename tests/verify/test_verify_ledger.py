@@ -166,7 +166,7 @@ NO_FORMULA = {
     "models.exact": {"gaussian"},
     "models.flows.change": {"begin"},
     "models.flows.coupling": {"network", "shuffle"},
-    "models.flows.glow": {"network", "scale"},
+    "models.flows.glow": {"scale"},
     "models.flows.images": {"squeezed"},
     "models.score.levels": {"meet", "time"},
     "models.score.network": {"network"},

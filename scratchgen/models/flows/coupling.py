@@ -142,7 +142,8 @@ def _images(config: CouplingConfig, c: int, rng: Generator) -> list[Flow]:
     half = c // 2
 
     def coupling() -> Coupling:
-        return Coupling(network(half, half * (2 if config.affine else 1), config, rng), half, half, config.affine)
+        net = network(half, half * (2 if config.affine else 1), config.hidden, config.blocks, rng)
+        return Coupling(net, half, half, config.affine)
 
     flows: list[Flow] = [Squeeze(), checkerboard(c)]
     for _ in range(config.couplings):
@@ -152,8 +153,7 @@ def _images(config: CouplingConfig, c: int, rng: Generator) -> list[Flow]:
     return flows
 
 
-def network(c_in: int, c_out: int, config: CouplingConfig, rng: Generator) -> Sequential:
+def network(c_in: int, c_out: int, hidden: int, blocks: int, rng: Generator) -> Sequential:
     """A convolution, residual blocks, and a convolution that starts at 0: (B, H, W, c_in) ↦ (B, H, W, c_out)."""
-    blocks = [ResBlock(config.hidden, config.hidden, rng=rng, groups=1) for _ in range(config.blocks)]
-    last = Conv2d(config.hidden, c_out, rng=rng, gain=0.0)
-    return Sequential(Conv2d(c_in, config.hidden, rng=rng), *blocks, F.silu, last)
+    middle = [ResBlock(hidden, hidden, rng=rng, groups=1) for _ in range(blocks)]
+    return Sequential(Conv2d(c_in, hidden, rng=rng), *middle, F.silu, Conv2d(hidden, c_out, rng=rng, gain=0.0))

@@ -6,13 +6,14 @@
     W = P·L·(U + diag d)                               log |det W| = Σ_i log |d_i|      (4)  glow.lu
 
 A step is (1), (3) and an affine coupling of the halves of the channels (realnvp.coupling); a scale is a squeeze, K
-steps, and half of the channels leave (flow.multiscale).  (1) does what batch normalisation would, with nothing that
-depends on the batch after (2) has given every activation mean 0 and variance 1.  (3) is a shuffle of the channels that
-is learnt: a permutation is one such W.  All the pixels' Jacobians are W, in blocks, hence H·W.  It starts as a random
-rotation, log |det W| = 0.  In (4) P, a permutation, and the signs of d stay what they are; L has a unit diagonal, U is
-strictly upper; so the determinant takes C steps instead of C³.
+steps, and half of the channels leave (flow.multiscale).  Before all that, flow.logit.  (1) does what batch
+normalisation would, with nothing that depends on the batch after (2) has given every activation mean 0 and variance 1.
+(3) is a shuffle of the channels that is learnt: a permutation is one such W.  All the pixels' Jacobians are W, in
+blocks, hence H·W.  It starts as a random rotation, log |det W| = 0.  In (4) P, a permutation, and the signs of d stay
+what they are; L has a unit diagonal, U is strictly upper; so the determinant takes C steps instead of C³.
 
 What leaves at a scale is N(μ(h), σ(h)²) given what stays, the paper's learnt prior, in the form of one more coupling.
+The networks are RealNVP's, which normalise their features; those of the paper are three plain convolutions.
 
 Everywhere: images (B, H, W, C); log-determinants (B,), in nats.
 """
@@ -22,37 +23,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scratchgen import functional as F
 from scratchgen import ops
 from scratchgen.autograd.tensor import Tensor, value_of
 from scratchgen.backend import Array, backend_of
 from scratchgen.models.flows import dequantise
 from scratchgen.models.flows.change import Chain, Flow, Forward
-from scratchgen.models.flows.coupling import Coupling
+from scratchgen.models.flows.coupling import Coupling, network
 from scratchgen.models.flows.density import Density
-from scratchgen.models.flows.images import Scales, Squeeze, squeezed
+from scratchgen.models.flows.images import Logit, Scales, Squeeze, squeezed
 from scratchgen.models.system import Player
 from scratchgen.nn import Conv2d
 from scratchgen.nn.layers import constants
-from scratchgen.nn.module import Module, Sequential
+from scratchgen.nn.module import Module
 from scratchgen.random import Generator
 
 
 @dataclass(frozen=True)
 class GlowConfig:
     """shape, levels: of the images.  steps: K, at each of `scales` scales.  hidden: channels of the couplings'
-    networks.  lu: eq. (4), or W as it is.  Raises ValueError for numbers that make no flow.
+    networks.  blocks: their residual blocks.  lu: eq. (4), or W as it is.  alpha: of flow.logit.
+    Raises ValueError for numbers that make no flow.
     """
 
     shape: tuple[int, ...] = (8, 8, 1)
     levels: int = 17
     scales: int = 2
-    steps: int = 8
-    hidden: int = 64
+    steps: int = 6
+    hidden: int = 32
+    blocks: int = 1
     lu: bool = True
+    alpha: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("scales", "steps", "hidden"):
+        for name in ("scales", "steps", "hidden", "blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"GlowConfig: {name} must be at least 1, not {getattr(self, name)}")
         squeezed(self.shape, self.scales)
@@ -164,7 +167,7 @@ class Glow(Density):
         self.noise = (config.shape[0] * config.shape[1] * config.shape[2],)
         channels = [c for _, _, c in squeezed(config.shape, config.scales)]
         scales = [scale(config, c, s + 1 == len(channels), rng) for s, c in enumerate(channels)]
-        self.flow = Scales(config.shape, scales)
+        self.flow = Chain([Logit(config.levels, config.alpha), Scales(config.shape, scales)])
 
     def start(self, batch: Array, rng: Generator) -> None:
         """Eq. (2), from the first map to the last."""
@@ -181,16 +184,8 @@ def scale(config: GlowConfig, c: int, last: bool, rng: Generator) -> Chain:
     flows: list[Flow] = [Squeeze()]
     for _ in range(config.steps):
         W = rotation(c, rng).astype("float32")
-        coupling = Coupling(network(c // 2, c, config.hidden, rng), c // 2, c // 2)
-        flows += [ActNorm(c), Conv1x1(W, config.lu), coupling]
+        net = network(c // 2, c, config.hidden, config.blocks, rng)
+        flows += [ActNorm(c), Conv1x1(W, config.lu), Coupling(net, c // 2, c // 2)]
     if not last:
         flows.append(Coupling(Conv2d(c // 2, c, rng=rng, gain=0.0), c // 2, c // 2))
     return Chain(flows)
-
-
-def network(c_in: int, c_out: int, hidden: int, rng: Generator) -> Sequential:
-    """The paper's: convolutions 3×3, 1×1, and 3×3 that starts at 0: (B, H, W, c_in) ↦ (B, H, W, c_out)."""
-    return Sequential(
-        Conv2d(c_in, hidden, rng=rng), F.relu, Conv2d(hidden, hidden, 1, rng=rng), F.relu,
-        Conv2d(hidden, c_out, rng=rng, gain=0.0),
-    )  # fmt: skip
