@@ -39,7 +39,7 @@ def _temperatures(trained: Trained, results: Results, heats: Sequence[float]) ->
     height = rows.shape[2]
     for i, tau in enumerate(heats):
         place = i * (height + 1) + (height - 1) / 2
-        axes.text(-1.5, place, f"τ = {tau:g}", ha="right", va="center", fontsize=11)
+        axes.text(-1.0, place, f"τ = {tau:g}", ha="right", va="center", fontsize=10)
     pictures.save(fig, trained.run.pictures / "temperatures.png")
     return Picture(
         "temperatures.png", "By temperature", "Every column is the same noise, made smaller or larger: x = g⁻¹(τ·ε). "

@@ -61,6 +61,7 @@ def test_a_run_from_begin_to_end(judged, tmp_path, capsys):
         assert all((trained.dataset.heldout == end).all(axis=(1, 2, 3)).any() for end in ends.reshape(-1, 8, 8, 1))
 
 
+@pytest.mark.long
 def test_points_whose_density_is_not_known(tmp_path, capsys):
     """The figure of quality is the energy distance, and nothing claims a floor of nats."""
     path = tmp_path / "moons"
