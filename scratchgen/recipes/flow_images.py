@@ -21,7 +21,7 @@ from scratchgen.train.report import Picture, Table
 
 CHUNK = 90  # images that go through the network together
 DRAWS = 16  # of noise in a bin, for the tighter bound
-HEATS = 0.0, 0.3, 0.5, 0.7, 0.85, 1.0, 1.15  # temperatures of the picture
+HEATS = 0.0, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2  # temperatures of the picture
 WARM = 0.7  # the paper's, of the table
 ROWS, STOPS = 8, 12  # of the picture of ways between images
 NOISE, BITS, RULERS, HEAT = range(4)  # purposes of random numbers

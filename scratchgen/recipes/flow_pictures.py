@@ -33,13 +33,16 @@ def _samples(trained: Trained, results: Results, name: str) -> Picture:
 
 def _temperatures(trained: Trained, results: Results, heats: Sequence[float]) -> Picture:
     rows = results.arrays["heats"]  # (temperatures, n, H, W, C)
-    fig = pictures.figure(7.2, 6.5 * len(rows) / rows.shape[1] + 0.1)
+    fig = pictures.figure(7.2, 6.4 * len(rows) / rows.shape[1] + 0.1)
     axes = fig.add_subplot()
     pictures.show(axes, pictures.tiles(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]))
     height = rows.shape[2]
-    for i, tau in enumerate(heats):
-        place = i * (height + 1) + (height - 1) / 2
-        axes.text(-1.0, place, f"τ = {tau:g}", ha="right", va="center", fontsize=10)
+    axes.set_axis_on()
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    middles = [i * (height + 1) + (height - 1) / 2 for i in range(len(heats))]
+    axes.set_yticks(middles, [f"τ = {tau:g}" for tau in heats], fontsize=11)
+    axes.tick_params(length=0)
     pictures.save(fig, trained.run.pictures / "temperatures.png")
     return Picture(
         "temperatures.png", "By temperature", "Every column is the same noise, made smaller or larger: x = g⁻¹(τ·ε). "
