@@ -43,6 +43,7 @@ def _temperatures(trained: Trained, results: Results, heats: Sequence[float]) ->
     middles = [i * (height + 1) + (height - 1) / 2 for i in range(len(heats))]
     axes.set_yticks(middles, [f"τ = {tau:g}" for tau in heats], fontsize=11)
     axes.tick_params(length=0)
+    axes.set_anchor("E")  # what the sheet does not fill is the labels'
     pictures.save(fig, trained.run.pictures / "temperatures.png")
     return Picture(
         "temperatures.png", "By temperature", "Every column is the same noise, made smaller or larger: x = g⁻¹(τ·ε). "
