@@ -7,6 +7,7 @@ import difflib
 from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
+from scratchgen.recipes.glow import GlowRecipe
 from scratchgen.recipes.gpt import GPTRecipe
 from scratchgen.recipes.hvae import HVAERecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
@@ -16,6 +17,8 @@ from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pca import PCARecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.rbm import RBMRecipe
+from scratchgen.recipes.realnvp import NICERecipe, RealNVPRecipe
+from scratchgen.recipes.realnvp_2d import NICE2DRecipe, RealNVP2DRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
@@ -32,6 +35,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     VQVAERecipe(), VQVAEEMARecipe(),
     KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
     PixelCNNRecipe(), GPTRecipe(),
+    NICE2DRecipe(), RealNVP2DRecipe(), NICERecipe(), RealNVPRecipe(), GlowRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
