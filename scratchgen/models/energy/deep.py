@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from math import log, prod
 from typing import Any, Literal, NamedTuple
 
-from scratchgen import functional as F
 from scratchgen import nn, ops
 from scratchgen.autograd import grad, stop_gradient
 from scratchgen.autograd.tensor import Tensor
@@ -71,33 +70,13 @@ def denoiser(y: Any, score_y: Any, sigma: float) -> Any:
     return y + sigma**2 * score_y
 
 
-# --- the network --------------------------------------------------------------------------------------------
-
-
-class ConvNet(nn.Module):
-    """g_θ of images: convolutions of stride 2 down to 2 × 2 or less, and two linear maps.  Returns (B, 1)."""
-
-    def __init__(self, shape: tuple[int, ...], base: int, width: int, *, rng: Generator) -> None:
-        h, w, c = shape
-        self.convs = []
-        while max(h, w) > 2:
-            self.convs.append(nn.Conv2d(c, base, 4, rng=rng, stride=2, padding=((1, 2), (1, 2))))
-            h, w, c, base = (h + 1) // 2, (w + 1) // 2, base, 2 * base
-        self.dense = nn.MLP(h * w * c, width, 1, rng=rng)
-
-    def __call__(self, x: Any) -> Any:
-        for conv in self.convs:
-            x = F.silu(conv(x))
-        return self.dense(ops.reshape(x, (x.shape[0], prod(x.shape[1:]))))
-
-
 # --- the system ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class EBMConfig:
-    """shape: of an example: (d,) for a perceptron of three layers of `width`, (H, W, C) for convolutions of `base`
-    channels and more.  s: of eq. (1).  noise: σ that is added to the data.
+    """shape: of an example, (d,) or (H, W, C); g_θ is a perceptron with three hidden layers of `width`.  s: of eq. (1).
+    noise: σ that is added to the data.
 
     buffer: how many chains there are; chains: how many of them go on at an update, for k steps of length epsilon, each
     a "mala" or a "langevin" step.
@@ -108,7 +87,6 @@ class EBMConfig:
 
     shape: tuple[int, ...] = (2,)
     width: int = 64
-    base: int = 16
     s: float = 2.0
     noise: float = 0.0
     buffer: int = 1024
@@ -123,7 +101,7 @@ class EBMConfig:
     def __post_init__(self) -> None:
         if len(self.shape) not in (1, 3) or min(self.shape) < 1:
             raise ValueError(f"EBMConfig: {self.shape} is neither (d,) nor (H, W, C)")
-        for name in ("width", "base", "chains", "k"):
+        for name in ("width", "chains", "k"):
             if getattr(self, name) < 1:
                 raise ValueError(f"EBMConfig: {name} must be at least 1, not {getattr(self, name)}")
         if not (self.s > 0 and self.epsilon > 0 and self.noise >= 0 and 0 <= self.restart <= 1):
@@ -147,11 +125,8 @@ class EBM(System):
 
     def __init__(self, config: EBMConfig, *, rng: Generator) -> None:
         self.config = config
-        if len(config.shape) == 1:
-            w = config.width
-            self.net: Any = nn.MLP(config.shape[0], w, w, w, 1, rng=rng, gain=0.1)
-        else:
-            self.net = ConvNet(config.shape, config.base, config.width, rng=rng)
+        w = config.width
+        self.net = nn.MLP(prod(config.shape), w, w, w, 1, rng=rng, gain=0.1)
         self.buffer = Tensor(active().zeros((config.buffer, *config.shape), "float32"))
 
     def players(self) -> list[Player]:
@@ -164,7 +139,8 @@ class EBM(System):
 
     def f(self, x: Any) -> Any:
         """f(x) = log p(x) + log Z, eq. (1).  x: (B, …).  Returns (B,)."""
-        return potential(self.net(x)[:, 0], x, self.config.s)
+        rows = ops.reshape(x, (x.shape[0], prod(self.config.shape)))
+        return potential(self.net(rows)[:, 0], x, self.config.s)
 
     def energy(self, x: Any) -> Any:
         """E(x) = −f(x), (B,): the score of anomaly, the higher the less like the data."""
