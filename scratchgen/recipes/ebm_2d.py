@@ -13,7 +13,7 @@ from scratchgen.data import Dataset, toys
 from scratchgen.models.energy import EBM, EBMConfig
 from scratchgen.models.energy.deep import KERNELS
 from scratchgen.random import Generator
-from scratchgen.recipes import clouds, ebm_pictures, pictures
+from scratchgen.recipes import clouds, ebm_2d_pictures, pictures
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
@@ -135,8 +135,8 @@ class EBM2DRecipe(Recipe):
         ]  # fmt: skip
 
     def draw(self, trained: Trained, results: Results) -> list[Picture]:
-        return [ebm_pictures.energy(trained, results), ebm_pictures.by_kernel(trained, results, NAMES),
-                ebm_pictures.lengths(trained, results), ebm_pictures.learning(trained)]  # fmt: skip
+        return [ebm_2d_pictures.energy(trained, results), ebm_2d_pictures.by_kernel(trained, results, NAMES),
+                ebm_2d_pictures.lengths(trained, results), ebm_2d_pictures.learning(trained)]  # fmt: skip
 
 
 class Law:

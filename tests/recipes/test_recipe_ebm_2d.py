@@ -1,4 +1,4 @@
-"""Deep energy models from the command line, for a few steps: trained, judged, drawn and sampled."""
+"""A deep energy model of the plane from the command line, for a few steps: trained, judged, drawn and sampled."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from scratchgen.models.energy import EBM, EBMConfig
 from scratchgen.random import Generator
 from scratchgen.recipes import ebm_2d
 
-PLANE = {"energy.png", "samplers.png", "lengths.png", "learning.png"}
+PICTURES = {"energy.png", "samplers.png", "lengths.png", "learning.png"}
 
 
 def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
@@ -21,8 +21,8 @@ def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
     assert cli.run(["train", "ebm_2d", "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
     page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PLANE
-    for name in PLANE:
+    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
+    for name in PICTURES:
         assert name in page
         with Image.open(path / "pictures" / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, name
