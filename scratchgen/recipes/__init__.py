@@ -6,6 +6,7 @@ import difflib
 
 from scratchgen.recipes.agglomerative import AgglomerativeRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.ebm_2d import EBM2DRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.glow import GlowRecipe
 from scratchgen.recipes.gpt import GPTRecipe
@@ -36,6 +37,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
     PixelCNNRecipe(), GPTRecipe(),
     NICE2DRecipe(), RealNVP2DRecipe(), NICERecipe(), RealNVPRecipe(), GlowRecipe(),
+    RBMRecipe(), EBM2DRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
