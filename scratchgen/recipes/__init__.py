@@ -7,15 +7,19 @@ import difflib
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
+from scratchgen.recipes.ncsn import NCSNRecipe
+from scratchgen.recipes.ncsn_2d import NCSN2DRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
+from scratchgen.recipes.score_matching import ScoreMatchingRecipe
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
     DDPMRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
+    ScoreMatchingRecipe(), NCSNRecipe(), NCSN2DRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
 )  # fmt: skip

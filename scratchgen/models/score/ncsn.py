@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
+from scratchgen import ops
 from scratchgen.backend import active, backend_of, float64
 from scratchgen.distributions.events import alike
 from scratchgen.models.energy import langevin
@@ -43,8 +44,8 @@ class NCSNConfig:
     """
 
     sigma_max: float = 8.0
-    sigma_min: float = 0.03
-    levels: int = 24
+    sigma_min: float = 0.05
+    levels: int = 20
     T: int = 5
     step: float = 0.4
     shape: tuple[int, ...] = (8, 8, 1)
@@ -99,7 +100,7 @@ class NCSN(System):
 
     def loss(self, x0: Any, rng: Generator) -> Loss:
         """Eq. (2), per pixel."""
-        sigma = self.sigma[rng.integers(0, self.config.levels, (x0.shape[0],))]
+        sigma = ops.take(self.sigma, rng.integers(0, self.config.levels, (x0.shape[0],)))
         eps = rng.standard_normal(x0.shape, x0.dtype)
         return Loss(denoising(self.score, x0, eps, sigma) / self.dims)
 
@@ -108,9 +109,14 @@ class NCSN(System):
         width = (1 + self.config.sigma_max**2) ** 0.5
         return width * rng.standard_normal((n, *self.config.shape), self.precision())
 
-    def walk(self, x: Any, rng: Generator, T: int | None = None, after: Any = None) -> Iterator[Any]:
-        """x after each of the L·T steps of (3), and once more after (4).  T: the config's.  after: as of `annealed`."""
-        score, last = self.frozen().score, self.config.sigma_min
+    def walk(
+        self, x: Any, rng: Generator, T: int | None = None, after: Any = None, score: Any = None
+    ) -> Iterator[Any]:
+        """x after each of the L·T steps of (3), and once more after (4).
+
+        T: the config's by default.  after: as of `langevin.annealed`.  score: (x, σ) ↦ another than the network's.
+        """
+        score, last = score or self.frozen().score, self.config.sigma_min
         epsilon = self.config.step * last**2
 
         def noise(shape: Any) -> Any:
