@@ -140,7 +140,7 @@ class ScoreSDERecipe(Recipe):
         def several(probes: int) -> tuple[Any, Any]:
             return tuple(active().asarray(np.repeat(x, probes, axis)) for x, axis in ((few, 0), (u, 1)))
 
-        axes = np.sqrt(model.dims) * np.tile(np.eye(model.dims, dtype=few.dtype), (EXACT, 1))  # E v·vᵀ = I: exact
+        axes = sqrt(model.dims) * np.tile(np.eye(model.dims, dtype=few.dtype), (EXACT, 1))  # E v·vᵀ = I: exact
         exact = cost(*several(model.dims), active().asarray(axes.reshape(-1, *few.shape[1:])))
         many, draws = several(PROBES)
         estimated = cost(many, draws, matching.signs(many, child)).reshape(EXACT, PROBES)
