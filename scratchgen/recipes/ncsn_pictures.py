@@ -74,7 +74,7 @@ def _inpainting(trained: Trained, results: Results) -> Picture:
 def loss(trained: Trained) -> Picture:
     log = metrics_log.read(trained.run.metrics)
     log = {name: log[name] for name in ("step", "loss")}
-    pictures.curves(trained.run.pictures / "loss.png", log, "½·E‖σ·s + ε‖², per number")
+    pictures.curves(trained.run.pictures / "loss.png", log, "½·E‖σ·s + ε‖², per number", "linear")
     return Picture(
         "loss.png", "Loss", "Half the mean squared error of the noise, over all levels, as training goes on. Thin: "
         "every logged step; thick: its running mean. It cannot reach 0: what is noisy does not say what its noise was.",

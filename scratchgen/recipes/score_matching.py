@@ -172,7 +172,7 @@ def _loss(trained: Trained, results: Results) -> Picture:
     pictures.save(fig, trained.run.pictures / "loss.png")
     return Picture(
         "loss.png", "Loss", "Each objective, with the constant that makes it Fisher's divergence in the mean. The "
-        "fewer directions it looks in, the noisier it is; below 0 a minibatch is lucky. Thin: every logged step; "
-        "thick: its running mean.",
+        "fewer directions it looks in, the noisier it is; below 0 a minibatch is lucky, or the network has begun "
+        "to know its points one by one. Thin: every logged step; thick: its running mean.",
         "Four curves falling to nothing, one of them smooth and three noisy.",
     )  # fmt: skip
