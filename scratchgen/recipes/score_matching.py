@@ -37,7 +37,7 @@ class ScoreMatchingRecipe(Recipe):
     dataset = "two_gaussians"
     config_type = ScoreMatchingConfig
     train = TrainConfig(
-        steps=2500, batch_size=256, lr=4e-3, warmup=100, final_lr=0.0, clip=5.0, ema_decay=0.995,
+        steps=1500, batch_size=256, lr=4e-3, warmup=100, final_lr=0.0, clip=5.0, ema_decay=0.995,
         checkpoint_every=500, log_every=10,
     )  # fmt: skip
     options = ("steps",)
