@@ -13,6 +13,8 @@ from scratchgen.recipes.gpt import GPTRecipe
 from scratchgen.recipes.hvae import HVAERecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
+from scratchgen.recipes.ncsn import NCSNRecipe
+from scratchgen.recipes.ncsn_2d import NCSN2DRecipe
 from scratchgen.recipes.nmf import NMFRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pca import PCARecipe
@@ -21,6 +23,7 @@ from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.realnvp import NICERecipe, RealNVPRecipe
 from scratchgen.recipes.realnvp_2d import NICE2DRecipe, RealNVP2DRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
+from scratchgen.recipes.score_matching import ScoreMatchingRecipe
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
 from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
 from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
@@ -29,6 +32,7 @@ from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 SYSTEMS: tuple[Recipe, ...] = (
     DDPMRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
+    ScoreMatchingRecipe(), NCSNRecipe(), NCSN2DRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     RBMRecipe(),
