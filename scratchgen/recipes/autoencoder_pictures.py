@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scratchgen.recipes import codes, pictures
-from scratchgen.recipes.quality import JUDGED
 from scratchgen.train import metrics_log
 from scratchgen.train.report import Picture
 
@@ -19,7 +18,7 @@ def draw(trained: Trained, results: Results) -> list[Picture]:
     return [
         codes.reconstructions(folder / "reconstructions.png", found["original"], found["rebuilt"]),
         _errors(trained, results),
-        codes.scatter(folder / "codes.png", found["codes"], None if labels is None else labels[:JUDGED]),
+        codes.scatter(folder / "codes.png", found["codes"], None if labels is None else labels[: len(found["codes"])]),
         codes.interpolation(folder / "interpolation.png", found["line"], len(found["line"]) // 6),
         _holes(trained, results),
         _loss(trained),
@@ -33,14 +32,15 @@ def _errors(trained: Trained, results: Results) -> Picture:
     axes = fig.add_subplot()
     axes.plot(range(len(by_rank)), by_rank, label="PCA")
     axes.plot([errors["latent"]], [errors["heldout"]], "o", color="C3", ms=8, label=trained.recipe.title)
-    axes.set(xlabel="numbers in the code", ylabel="‖x − x̂‖² per image, held out", ylim=(0, None))
+    axes.set(xlabel="numbers in the code", ylabel="squared error per pixel", ylim=(0, None))
+    axes.set_title("what images held out lose", loc="left", fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     pictures.save(fig, trained.run.pictures / "errors.png")
     return Picture(
         "errors.png", "Beside PCA", "What images held out lose by PCA, by the number of its directions, the mean image "
         "at 0; and what they lose here.",
-        "A falling curve, and a dot below it.",
+        "A falling curve, and a dot near it.",
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _loss(trained: Trained) -> Picture:
         log.pop("error", None)  # the same number twice
     pictures.curves(trained.run.pictures / "loss.png", log, "squared error per image")
     return Picture(
-        "loss.png", "Loss", "The squared error per image as training goes on. Thin: every logged step; thick: its "
-        "running mean.",
+        "loss.png", "Loss", "The squared error per image, all pixels together, as training goes on. Thin: every logged "
+        "step; thick: its running mean.",
         "The training loss against the step, falling.",
     )  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from scratchgen.data import to_images
-from scratchgen.models.classical import pca
 from scratchgen.recipes import pictures
 from scratchgen.train.report import Picture
 
@@ -55,9 +54,10 @@ def flat(codes: np.ndarray) -> tuple[np.ndarray, float]:
     """Codes (N, d) as points of the plane, by PCA where d > 2, and the share of their variance that is seen there."""
     if codes.shape[1] <= 2:
         return np.pad(codes, ((0, 0), (0, 2 - codes.shape[1]))), 1.0
-    axes = pca.components(codes.astype(np.float64))
-    two = pca.Axes(axes.mean, axes.components[:2], axes.variance[:2])
-    return pca.transform(codes.astype(np.float64), two), float(two.variance.sum() / axes.variance.sum())
+    from sklearn.decomposition import PCA
+
+    axes = PCA(2).fit(codes.astype(np.float64))
+    return axes.transform(codes.astype(np.float64)), float(axes.explained_variance_ratio_.sum())
 
 
 def scatter(path: Path, codes: np.ndarray, labels: np.ndarray | None, what: str = "codes") -> Picture:
@@ -91,7 +91,7 @@ def interpolation(path: Path, images: np.ndarray, steps: int) -> Picture:
     """Rows of images drawn along lines between codes, (n·steps, H, W, C)."""
     rows = len(images) // steps
     fig = pictures.figure(8.0, 8.0 * rows / steps + 0.3)
-    pictures.show(fig.add_subplot(), pictures.tiles(images, steps))
+    pictures.show(fig.add_subplot(), pictures.tiles(images, steps), "straight lines between the codes of two images")
     pictures.save(fig, path)
     return Picture(
         path.name, "From one image to another", "Each row is drawn from codes on a straight line; at its ends are the "

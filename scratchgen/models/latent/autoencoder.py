@@ -4,10 +4,14 @@ An encoder f_φ makes a few numbers, the code, of a picture; a decoder g_θ make
 
     L = ‖x − x̂‖² + R(φ, θ),   x̂ = g_θ(c),  c = f_φ(x),   R = λ·‖(φ, θ)‖²                (1)  autoencoder.loss
 
-Where both are affine, the best that (1) without R can reach is PCA with as many directions as the code has numbers,
-x̂ = μ + VVᵀ(x − μ) (pca.reconstruct), and every minimum reaches it: the decoder's columns span PCA's directions, though
-they need not be them, since c may be any invertible map of PCA's z (Baldi & Hornik 1989).  Networks that bend may do
-better with as many numbers, never worse.
+Where both are affine, the best that (1) without R can reach is principal component analysis with as many directions as
+the code has numbers, x̂ = μ + VVᵀ(x − μ), which leaves the variances λ_k of all the others:
+
+    min L = Σ_{k>d} λ_k,   v_1 … v_d: the eigenvectors of the covariance with the d largest λ_k
+
+and there is no other minimum to be caught in: the decoder's columns span PCA's directions, though they need not be
+them, since c may be any invertible map of PCA's Vᵀ(x − μ) (Baldi & Hornik 1989).  Networks that bend may do better with
+as many numbers.
 
 For pictures the maps are convolutions.  Down: strided ones.  Up, either
 
@@ -108,7 +112,7 @@ class ConvDecoder(Module):
     def __init__(self, n: int, sizes: list[tuple[int, int, int]], channels: int, grow: str, *, rng: Generator) -> None:
         self.small = sizes[-1]
         self.first = Linear(n, prod(self.small), rng=rng)
-        self.grow: list[Module] = []
+        self.grow: list[Any] = []
         self.convs = []
         for (_, _, c), (_, _, after) in zip(sizes[::-1], sizes[-2::-1], strict=False):
             self.grow.append(Upsample(c, rng=rng) if grow == "upsample" else ConvTranspose2d(c, c, rng=rng))
