@@ -5,6 +5,12 @@ from __future__ import annotations
 import difflib
 
 from scratchgen.recipes.agglomerative import AgglomerativeRecipe
+from scratchgen.recipes.autoencoder import (
+    AutoencoderRecipe,
+    ConvAutoencoderRecipe,
+    DeconvAutoencoderRecipe,
+    LinearAutoencoderRecipe,
+)
 from scratchgen.recipes.ddpm import DDPMRecipe
 from scratchgen.recipes.ebm_2d import EBM2DRecipe
 from scratchgen.recipes.gan import GANRecipe
@@ -42,6 +48,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     PixelCNNRecipe(), GPTRecipe(),
     NICE2DRecipe(), RealNVP2DRecipe(), NICERecipe(), RealNVPRecipe(), GlowRecipe(),
     RBMRecipe(), EBM2DRecipe(),
+    AutoencoderRecipe(), LinearAutoencoderRecipe(), ConvAutoencoderRecipe(), DeconvAutoencoderRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
