@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.ebm import EBMRecipe
 from scratchgen.recipes.ebm_2d import EBM2DRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
@@ -20,7 +21,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
-    RBMRecipe(), EBM2DRecipe(),
+    RBMRecipe(), EBMRecipe(), EBM2DRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
