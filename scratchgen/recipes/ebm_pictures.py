@@ -42,17 +42,18 @@ def strange(trained: Trained, results: Results) -> Picture:
     axes = fig.add_subplot()
     values = results.arrays["f"]
     low, high = values[0].min(), values.max()  # of the images held out, of all
-    low -= 2 * (high - low)
+    low -= high - low
     edges = np.linspace(low, high, 60)
     for row, f in zip(results.numbers["strange"], values, strict=True):
-        axes.hist(np.maximum(f, low), edges, histtype="step", lw=1.5, label=row["name"])
+        far = " (farther to the left)" if np.median(f) < low else ""
+        axes.hist(f, edges, histtype="step", lw=1.5, label=row["name"] + far)
     axes.set(xlabel="f(x), nats", ylabel="images")
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     axes.grid(alpha=0.25)
     pictures.save(fig, trained.run.pictures / "anomalies.png")
     return Picture(
         "anomalies.png", "What it finds strange", "How high f is for images of several kinds. No constant is needed to "
-        "say which of two images is likelier. What lies farther to the left is counted at the left edge.",
+        "say which of two images is likelier. The strangest lie to the left of what is shown.",
         "Histograms of f: real images are on the right, strange ones to the left.",
     )  # fmt: skip
 
