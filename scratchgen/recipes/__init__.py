@@ -12,6 +12,7 @@ from scratchgen.recipes.autoencoder import (
     LinearAutoencoderRecipe,
 )
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.ebm import EBMRecipe
 from scratchgen.recipes.ebm_2d import EBM2DRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.glow import GlowRecipe
@@ -36,19 +37,15 @@ from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
 
 SYSTEMS: tuple[Recipe, ...] = (
-    DDPMRecipe(),
-    GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(), KLDirectionsRecipe(),
-    ScoreMatchingRecipe(), NCSNRecipe(), NCSN2DRecipe(),
-    ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
-    PixelCNNRecipe(),
-    RBMRecipe(),
-    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(),
-    VQVAERecipe(), VQVAEEMARecipe(),
-    KMeansRecipe(), PCARecipe(), AgglomerativeRecipe(), NMFRecipe(),
-    PixelCNNRecipe(), GPTRecipe(),
-    NICE2DRecipe(), RealNVP2DRecipe(), NICERecipe(), RealNVPRecipe(), GlowRecipe(),
-    RBMRecipe(), EBM2DRecipe(),
+    DDPMRecipe(), ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
+    NCSNRecipe(), NCSN2DRecipe(), ScoreMatchingRecipe(),
+    GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(),
     AutoencoderRecipe(), LinearAutoencoderRecipe(), ConvAutoencoderRecipe(), DeconvAutoencoderRecipe(),
+    VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(), VQVAERecipe(), VQVAEEMARecipe(),
+    PixelCNNRecipe(), GPTRecipe(),
+    NICERecipe(), RealNVPRecipe(), GlowRecipe(), NICE2DRecipe(), RealNVP2DRecipe(),
+    RBMRecipe(), EBMRecipe(), EBM2DRecipe(),
+    KMeansRecipe(), AgglomerativeRecipe(), PCARecipe(), NMFRecipe(), KLDirectionsRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 
