@@ -10,7 +10,9 @@ from scratchgen.recipes.autoencoder import (
     DeconvAutoencoderRecipe,
     LinearAutoencoderRecipe,
 )
+from scratchgen.recipes.contractive import ContractiveRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.denoising import DenoisingRecipe
 from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
@@ -25,6 +27,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     ScoreSDERecipe(), ScoreSDEVERecipe(), ScoreSDESubVPRecipe(),
     PixelCNNRecipe(),
     AutoencoderRecipe(), LinearAutoencoderRecipe(), ConvAutoencoderRecipe(), DeconvAutoencoderRecipe(),
+    ContractiveRecipe(), DenoisingRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
 

@@ -179,7 +179,7 @@ def error_table(errors: dict[str, Any], title: str) -> Table:
     rows = [("the mean image, no number", *(pca[part][0] for part in ("heldout", "train"))),
             (f"PCA, {d} numbers", *(pca[part][d] for part in ("heldout", "train"))),
             (f"{title}, {d} numbers", errors["heldout"], errors["train"])]  # fmt: skip
-    if as_good is not None:
+    if as_good not in (None, d):
         rows.append((f"PCA, {as_good} numbers", *(pca[part][as_good] for part in ("heldout", "train"))))
     return Table(
         "Reconstruction",
