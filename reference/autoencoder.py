@@ -53,3 +53,15 @@ def sigmoid_contraction(W, b, x) -> float:
     """
     a = np.asarray(b, dtype=np.float64) + np.asarray(x, dtype=np.float64) @ np.asarray(W, dtype=np.float64)
     return math.fsum(float(w @ w) / (4 * math.cosh(s / 2) ** 2) ** 2 for w, s in zip(np.asarray(W).T, a, strict=True))
+
+
+def affine_denoising(A, b, mean, cov, sigma: float) -> float:
+    """E‖x − (A·x̃ + b)‖² for x ~ N(mean, cov) and x̃ = x + N(0, σ²I): the second moment of one Gaussian vector,
+    x − A·x̃ − b = (I, −A)·(x, x̃) − b, from the joint moments of (x, x̃).
+    """
+    A, mean, cov = (np.asarray(a, dtype=np.float64) for a in (A, mean, cov))
+    eye = np.eye(len(mean))
+    joint = np.block([[cov, cov], [cov, cov + sigma**2 * eye]])
+    gain = np.hstack([eye, -A])
+    off = gain @ np.concatenate([mean, mean]) - b
+    return float(np.trace(gain @ joint @ gain.T) + off @ off)

@@ -11,7 +11,9 @@ from scratchgen.recipes.autoencoder import (
     DeconvAutoencoderRecipe,
     LinearAutoencoderRecipe,
 )
+from scratchgen.recipes.contractive import ContractiveRecipe
 from scratchgen.recipes.ddpm import DDPMRecipe
+from scratchgen.recipes.denoising import DenoisingRecipe
 from scratchgen.recipes.ebm import EBMRecipe
 from scratchgen.recipes.ebm_2d import EBM2DRecipe
 from scratchgen.recipes.gan import GANRecipe
@@ -41,6 +43,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     NCSNRecipe(), NCSN2DRecipe(), ScoreMatchingRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(),
     AutoencoderRecipe(), LinearAutoencoderRecipe(), ConvAutoencoderRecipe(), DeconvAutoencoderRecipe(),
+    ContractiveRecipe(), DenoisingRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(), VQVAERecipe(), VQVAEEMARecipe(),
     PixelCNNRecipe(), GPTRecipe(),
     NICERecipe(), RealNVPRecipe(), GlowRecipe(), NICE2DRecipe(), RealNVP2DRecipe(),

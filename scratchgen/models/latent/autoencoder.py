@@ -160,9 +160,12 @@ class Autoencoder(System):
 
     def loss(self, x: Any, rng: Generator) -> Loss:
         """Eq. (1).  Nothing in it is drawn."""
+        return loss(x, self.decode(self.encode(x)), self.penalty())
+
+    def penalty(self) -> Any:
+        """R = λ·‖(φ, θ)‖², one number."""
         decay = self.config.decay
-        penalty = decay * sum(ops.sum(ops.square(p)) for p in self.parameters()) if decay else 0.0
-        return loss(x, self.decode(self.encode(x)), penalty)
+        return decay * sum(ops.sum(ops.square(p)) for p in self.parameters()) if decay else 0.0
 
     def error(self, x: Any) -> Any:
         """‖x − x̂‖², (B,): the honest number of an autoencoder, which has no density.  x: (B, …)."""
