@@ -202,6 +202,8 @@ class Recorder:
 
     def assign(self, x: Recorded, index: Any, value: Any) -> None:
         """x[index] = value."""
+        if x.number:
+            raise TypeError(f"a number of {x.dtype} does not support item assignment")
         if not is_basic(index):
             x.value[self._raw(index)] = self._raw(value)
             return self._write(Call("only", operator.setitem, self._slots((x, index, value)), {}, x.slot))

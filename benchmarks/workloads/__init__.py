@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 NAMES = ("vae_mlp", "realnvp", "gpt_char", "ddpm_unet_28", "ddpm_unet_8", "conv_autoencoder", "wgan_gp_critic",
          "small_ops", "ddim_sampling", "pixelcnn",
-         "vqvae")  # fmt: skip
+         "vqvae", "glow")  # fmt: skip
 
 
 def load(name: str) -> Workload:

@@ -1,4 +1,4 @@
-"""VQ-VAE on 8×8 images: encoder and decoder of `scratchgen.models.latent.VQVAE`, 16 codes an image out of 64.
+"""VQ-VAE on 8×8 images: encoder and decoder of `scratchgen.models.latent.VQVAE`, 16 codes an image.
 
 van den Oord, Vinyals & Kavukcuoglu (2017): the nearest code in place of each vector, straight-through gradients, and
 the codes taught by gradient.  Its PixelCNN prior is the workload `pixelcnn`.
@@ -115,6 +115,6 @@ def batch(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
 
 
 WORKLOAD = Workload(
-    "VQ-VAE, 8×8 to 16 codes of 64, width 32, batch 64", EXAMPLES, Ours, batch, (), pytorch, arrays,
-    images=True, shards=2,
+    f"VQ-VAE, 8×8 to 16 codes of {CONFIG.codes}, width {CONFIG.width}, batch 64",
+    EXAMPLES, Ours, batch, (), pytorch, arrays, images=True, shards=2,
 )  # fmt: skip

@@ -31,7 +31,8 @@ class Dataset:
     train, heldout:  (N, …) and (M, …) float32, one example a row; images are (N, H, W, C) in [−1, 1].
     train_labels, heldout_labels:  (N,) and (M,) int64, or None where there are no classes.
     levels:          L, the number of values a pixel takes; None for continuous data.
-    alphabet:        of text: what its symbols stand for, (N, T) int64 in place of float32; None for other data.
+    alphabet:        of a text: its symbols in order.  Examples are then rows of places in it, (N, T) int64, which
+                     follow one another as they do in the text; None for everything else.
 
     The arrays are held as read-only views, not copied.
     Raises DataError if the dtypes or the shapes do not fit together.

@@ -54,7 +54,7 @@ def _drawn(trained: Trained, results: Results) -> Picture:
         pictures.points(axes, results.arrays[f"drawn/{name}"], name, _limit(trained))
     pictures.save(fig, trained.run.pictures / "samples.png")
     return Picture(
-        "samples.png", "Draws", "As many points each. All chains began as draws of the first expert, the last panel, and "
+        "samples.png", "Draws", "All chains began as draws of the first expert, the last panel, and "
         "knew of the second only its density and score.",
         "Six scatter plots of points at the crossings of two shapes.",
     )  # fmt: skip

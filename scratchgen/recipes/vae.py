@@ -39,9 +39,9 @@ class VAERecipe(Recipe):
     lectures = "L0 L1 L3 L4"
     file = "scratchgen/models/latent/vae.py"
     dataset = "digits"
-    config_type = VAEConfig
-    train = TrainConfig(
-        steps=4000, batch_size=128, shards=2, lr=2e-3, warmup=50, final_lr=0.02, ema_decay=0.99,
+    config_type: ClassVar[type] = VAEConfig
+    train: ClassVar[TrainConfig] = TrainConfig(
+        steps=3000, batch_size=128, shards=2, lr=2e-3, warmup=50, final_lr=0.02, clip=100.0, ema_decay=0.99,
         checkpoint_every=1000, log_every=20,
     )  # fmt: skip
     equations: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -54,11 +54,11 @@ class VAERecipe(Recipe):
     settings: ClassVar[Mapping[str, Any]] = {}
     """What this recipe has other than the config's defaults."""
 
-    def configure(self, dataset: Dataset) -> VAEConfig:
+    def configure(self, dataset: Dataset) -> Any:
         images(self.id, dataset)
         return replace(VAEConfig(shape=dataset.shape, levels=dataset.levels), **self.settings)
 
-    def build(self, config: VAEConfig, rng: Generator) -> VAE:
+    def build(self, config: Any, rng: Generator) -> Any:
         return VAE(config, rng=rng)
 
     def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
@@ -66,12 +66,15 @@ class VAERecipe(Recipe):
         temperature = options.get("temperature", 1.0)
         if temperature < 0:
             raise RecipeError(f"{self.id}: --temperature {temperature} is negative")
-        z = trained.system.prior(n, rng) * temperature
+        z = self.codes(trained, n, rng, temperature)
         return rounded(on_host(trained.system.draw(z)), trained.dataset.levels)
 
+    def codes(self, trained: Trained, n: int, rng: Generator, temperature: float) -> Any:
+        """n codes to draw from: of the prior, its deviation times the temperature."""
+        return trained.system.prior(n, rng) * temperature
+
     def evaluate(self, trained: Trained, thorough: bool = False) -> Results:
-        model: VAE = trained.system
-        data, results = trained.dataset, Results()
+        model, data, results = trained.system, trained.dataset, Results()
         pick = np.arange(0, len(data.train), max(1, len(data.train) // JUDGED))
         x, seen = (model.pixels.observe(active().asarray(part), trained.rng(OBSERVED))
                    for part in (data.heldout[:JUDGED], data.train[pick]))  # fmt: skip
@@ -145,7 +148,7 @@ class BetaVAERecipe(VAERecipe):
     title = "β-VAE"
     paper = "Higgins et al. 2017"
     lectures = "L0"
-    settings: ClassVar[Mapping[str, Any]] = {"beta": 4.0, "latent": 10}
+    settings: ClassVar[Mapping[str, Any]] = {"beta": 2.0, "latent": 10}
     equations = (
         ("L_β = E log p(x|z) − β·KL(q(z|x)‖p(z))", "what is maximised: β times the price for every code"),
         ("z_i from −2.5 to 2.5, the others kept", "a traversal: what one latent means"),
@@ -166,7 +169,7 @@ def images(id: str, dataset: Dataset) -> None:
         raise RecipeError(f"{id}: {dataset.name} holds out {len(dataset.heldout)} images, too few to judge by")
 
 
-def _bounds(model: VAE, x: Any, rng: Generator, bar: Bar) -> dict[int, np.ndarray]:
+def _bounds(model: Any, x: Any, rng: Generator, bar: Bar) -> dict[int, np.ndarray]:
     """Bounds (B,) by the number of codes that each is made of, all of the same draws; 0: with the closed divergence."""
     log_joint, log_q = model.weighed(x, rng, WEIGHTS)
     found = {0: on_host(model.elbo(x, rng))}
@@ -186,18 +189,18 @@ def _likelihoods(trained: Trained, x: np.ndarray, bounds: list[dict[int, np.ndar
     seen = on_host(model.pixels.observe(active().asarray(data.train[:5000]), trained.rng(OBSERVED)))
     assert data.train_labels is not None  # `images` saw to it
     simple = baselines.likelihoods(model.config, seen, data.train_labels[:5000], x)
-    rows = [{"name": name, "nats": float(v.mean()), "error": _error(v), "train": None, "exact": True}
+    rows = [{"name": name, "nats": float(v.mean()), "error": error(v), "train": None, "exact": True}
             for name, v in simple.items()]  # fmt: skip
     held, train = bounds
     names = {1: "the bound, ELBO", WEIGHTS: f"the bound of {WEIGHTS} codes, L_K"}
     return rows + [
-        {"name": name, "nats": float(held[k].mean()), "error": _error(held[k]), "train": float(train[k].mean()),
+        {"name": name, "nats": float(held[k].mean()), "error": error(held[k]), "train": float(train[k].mean()),
          "exact": False}
         for k, name in names.items()
     ]  # fmt: skip
 
 
-def _error(values: np.ndarray) -> float:
+def error(values: np.ndarray) -> float:
     """The standard error of a mean."""
     return float(values.std(ddof=1) / sqrt(len(values)))
 

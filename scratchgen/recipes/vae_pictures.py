@@ -29,7 +29,7 @@ def draw(trained: Trained, results: Results) -> list[Picture]:
         codes.interpolation(folder / "interpolation.png", found["line"], _steps(found["line"], 6)),
         _traversals(trained, results),
         _cost(trained, results),
-        _by_samples(trained, results),
+        by_samples(trained, results),
         loss(trained),
     ]
 
@@ -38,10 +38,10 @@ def _steps(images: np.ndarray, rows: int) -> int:
     return len(images) // rows
 
 
-def samples(trained: Trained, results: Results) -> Picture:
+def samples(trained: Trained, results: Results, title: str = "drawn: z ~ N(0, I)") -> Picture:
     """Drawn beside real."""
     path = trained.run.pictures / "samples.png"
-    pictures.beside_real(path, results.arrays["samples"], trained.dataset.heldout, "drawn: z ~ N(0, I)")
+    pictures.beside_real(path, results.arrays["samples"], trained.dataset.heldout, title)
     return Picture(
         "samples.png", "Samples", "Left: the first 100 images drawn from codes of the prior, none left out. Right: "
         "real images that training never saw. A drawn image is the mean of what its code allows. Some codes of the "
@@ -88,7 +88,8 @@ def _cost(trained: Trained, results: Results) -> Picture:
     )  # fmt: skip
 
 
-def _by_samples(trained: Trained, results: Results) -> Picture:
+def by_samples(trained: Trained, results: Results) -> Picture:
+    """The bound against the number of codes."""
     bounds = {int(k): v for k, v in results.numbers["by_samples"].items()}
     fig = pictures.figure(7.2, 3.2)
     axes = fig.add_subplot()
@@ -119,7 +120,7 @@ def loss(trained: Trained, terms: tuple[str, ...] = ("loss", "reconstruction", "
     shown = {name: log[name][min(begun, len(log[name]) - 1) :] for name in ("step", *terms)}
     pictures.curves(trained.run.pictures / "loss.png", shown, "nats per image", "linear")
     return Picture(
-        "loss.png", "Loss", "The loss and its two terms, −log p(x|z) and the divergence, as training goes on; the "
-        "first steps, far above, are left out. A density may be larger than 1, so that the loss may fall below 0.",
+        "loss.png", "Loss", "The loss and its terms as training goes on, of which the reconstruction is −log p(x|z); "
+        "the first steps, far above, are left out. A density may be larger than 1, so that the loss may fall below 0.",
         "Curves of the loss and its terms against the step.",
     )  # fmt: skip

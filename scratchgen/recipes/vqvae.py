@@ -81,9 +81,8 @@ class VQVAERecipe(Recipe):
         held, seen = (encoded(trained, x) for x in (data.heldout, data.train))
         rebuilt = decoded(trained, held)
         shares = np.stack([on_host(quantise.usage(active().asarray(codes), K)) for codes in (seen, held)])
-        each = np.broadcast_to(np.arange(K)[:, None, None], (K, *k.shape[1:]))
         results = Results({
-            "drawn": drawn[:n], "anyhow": anyhow[:n], "shares": shares, "codebook": decoded(trained, each),
+            "drawn": drawn[:n], "anyhow": anyhow[:n], "shares": shares, "codebook": surroundings(data.train, seen, K),
             "originals": data.heldout[:10], "rebuilt": rebuilt[:10],
         })  # fmt: skip
         rows = {self.name: drawn, "codes at random": anyhow, "held out, rebuilt": rebuilt}
@@ -181,6 +180,19 @@ def encoded(trained: Trained, x: np.ndarray) -> np.ndarray:
 def decoded(trained: Trained, k: np.ndarray) -> np.ndarray:
     """The images of codes (N, h, w), at the data's grey levels."""
     return rounded(mapped(trained.system.decode, k), trained.system.config.levels)
+
+
+def surroundings(x: np.ndarray, k: np.ndarray, K: int) -> np.ndarray:
+    """What each code is used for: the mean of its places' pixels in images (N, H, W, C), and of those one pixel around.
+
+    k: the images' codes (N, h, w).  Returns (K, H/h + 2, W/w + 2, C); of a code that is not used, the mean of all.
+    """
+    rows, columns = (n // m for n, m in zip(x.shape[1:3], k.shape[1:], strict=True))
+    framed = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(framed, (rows + 2, columns + 2), axis=(1, 2))
+    cut = windows[:, ::rows, ::columns].transpose(0, 1, 2, 4, 5, 3).reshape(-1, rows + 2, columns + 2, x.shape[3])
+    used = [cut[k.ravel() == j] for j in range(K)]
+    return np.stack([(mine if len(mine) else cut).mean(axis=0) for mine in used])
 
 
 def places(seen: np.ndarray, asked: np.ndarray, K: int) -> float:

@@ -80,16 +80,19 @@ def _usage(trained: Trained, results: Results) -> Picture:
 
 
 def _codebook(trained: Trained, results: Results) -> Picture:
-    images, seen = results.arrays["codebook"], results.arrays["shares"][0]
+    seen = results.arrays["shares"][0]
+    order = np.argsort(-seen)
+    images = results.arrays["codebook"][order[seen[order] > 0]]
     columns = max(1, round(len(images) ** 0.5 * 1.4))
     rows = -(-len(images) // columns)
     fig = pictures.figure(7.0, 7.0 * rows / columns)
-    pictures.show(fig.add_subplot(), pictures.tiles(images[np.argsort(-seen)], columns))
+    pictures.show(fig.add_subplot(), pictures.tiles(images, columns))
     pictures.save(fig, trained.run.pictures / "codebook.png")
     return Picture(
-        "codebook.png", "What a code draws", "Each code in all places of a grid, decoded; the most frequent first. "
-        "A code is a stroke of some direction and weight, on its way through its part of the image.",
-        f"{len(images)} small textures.",
+        "codebook.png", "What each code stands for", "The mean, over all training images, of the places where a code "
+        "is used, and of the pixels around them; the most frequent first, dead ones left out. Nobody chose these "
+        "symbols: emptiness, edges, ends and bends of strokes of some weight, each a little differently placed.",
+        f"{len(images)} small blurred pieces of strokes, all different.",
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_to_images():
     assert to_images(zeros(2, 2)).dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["digits", *data.toys.TOYS])
+@pytest.mark.parametrize("name", ["digits", "topics", *data.toys.TOYS])
 def test_load_what_comes_along(name):
     ds = data.load(name)
     assert ds.name == name and np.isfinite(ds.train).all()

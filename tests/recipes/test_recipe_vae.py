@@ -65,7 +65,7 @@ def test_data_that_cannot_be_judged_are_refused(id, tmp_path, capsys):
 def test_the_variants_differ_as_they_say():
     configs = {id: RECIPES[id].configure(digits()) for id in IDS}
     assert {id: (c.decoder, c.beta, c.levels) for id, c in configs.items()} == {
-        "vae": ("gaussian", 1.0, 17), "vae_bernoulli": ("bernoulli", 1.0, 17), "beta_vae": ("gaussian", 4.0, 17),
+        "vae": ("gaussian", 1.0, 17), "vae_bernoulli": ("bernoulli", 1.0, 17), "beta_vae": ("gaussian", 2.0, 17),
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from scratchgen import cli
 from scratchgen.data import Dataset, digits
 from scratchgen.recipes import RECIPES, judge
 from scratchgen.recipes.recipe import RecipeError
-from scratchgen.recipes.vqvae import places
+from scratchgen.recipes.vqvae import places, surroundings
 from scratchgen.train.config import TrainConfig
 
 PICTURES = {"samples.png", "prior.png", "rebuilt.png", "usage.png", "codebook.png", "loss.png"}
@@ -61,3 +61,12 @@ def test_a_histogram_for_each_place():
     seen, asked = np.array([[[0, 1]], [[0, 0]]]), np.array([[[0, 1]], [[1, 1]]])
     expected = -np.log2([3 / 4, 2 / 4, 1 / 4, 2 / 4]).mean()
     assert places(seen, asked, 2) == pytest.approx(expected, rel=1e-14)
+
+
+def test_what_surrounds_a_code():
+    """One image of 4×2 pixels, two codes: each has its two rows, and of the frame's and the neighbour's rows one."""
+    x = np.arange(8.0).reshape(1, 4, 2, 1)
+    found = surroundings(x, np.array([[[1], [0]]]), 3)[..., 0]
+    below = np.array([[-1, 2, 3, -1], [-1, 4, 5, -1], [-1, 6, 7, -1], [-1, -1, -1, -1]])
+    above = np.array([[-1, -1, -1, -1], [-1, 0, 1, -1], [-1, 2, 3, -1], [-1, 4, 5, -1]])
+    assert np.array_equal(found, [below, above, (below + above) / 2])

@@ -374,6 +374,19 @@ def test_a_shape_that_depends_on_numbers(step):
     assert_same_bits(step(X[0][0]), replay(X[0][0]))
 
 
+def test_a_number_cannot_be_written_to():
+    """As NumPy says it of the number itself; `x.sum()[...]` is an array, and its own."""
+
+    def step(x):
+        s = x.sum()
+        s[...] *= 2
+        return s
+
+    for run in (step, sg.replay(step)):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            run(X[0][0])
+
+
 def test_one_place_instead_of_several():
     """A single number must not be repeated where several were recorded."""
     def step(x):

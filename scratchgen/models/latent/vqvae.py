@@ -52,7 +52,7 @@ class VQVAEConfig:
     shape: tuple[int, ...] = (8, 8, 1)
     levels: int = 17
     halvings: int = 1
-    codes: int = 64
+    codes: int = 32
     dims: int = 16
     width: int = 32
     groups: int = 8
