@@ -198,7 +198,7 @@ def upright(x: np.ndarray) -> np.ndarray:
 
 def turned(x: np.ndarray) -> np.ndarray:
     """The second's, on the host."""
-    return on_host(experts.turned(active().asarray(x)))
+    return on_host(ProductOfExperts.turned(active().asarray(x)))
 
 
 def as_double(p: Mixture) -> Mixture:

@@ -150,11 +150,6 @@ class Loss(NamedTuple):
     loss: Any
 
 
-def turned(x: Any) -> Any:
-    """x after a quarter turn, (−x_2, x_1): (B, 2)."""
-    return ops.stack([-x[:, 1], x[:, 0]], axis=1)
-
-
 class ProductOfExperts(System):
     """Two experts, each fitted by itself: one to the points, the other to the same points after a quarter turn.
 
@@ -165,12 +160,17 @@ class ProductOfExperts(System):
         self.config = config
         self.experts = [Expert(config), Expert(config)]
 
+    @staticmethod
+    def turned(x: Any) -> Any:
+        """x after a quarter turn, (−x_2, x_1): (B, 2)."""
+        return ops.stack([-x[:, 1], x[:, 0]], axis=1)
+
     def start(self, batch: Any, rng: Generator) -> None:
         """Means at the first points of the first minibatch.  Raises ValueError if it has too few."""
         K = self.config.components
         if batch.shape[0] < K:
             raise ValueError(f"ProductOfExperts: {batch.shape[0]} points are too few to start {K} components at")
-        for expert, x in zip(self.experts, (batch, turned(batch)), strict=True):
+        for expert, x in zip(self.experts, (batch, self.turned(batch)), strict=True):
             expert.means.assign(x[:K].astype(expert.means.dtype))
 
     def players(self) -> list[Player]:
@@ -180,7 +180,7 @@ class ProductOfExperts(System):
                 for i, name in enumerate(names)]  # fmt: skip
 
     def _loss(self, i: int) -> Callable[[Any, Any], Loss]:
-        return lambda x, rng: Loss(-self.experts[i].mixture().log_prob(turned(x) if i else x))
+        return lambda x, rng: Loss(-self.experts[i].mixture().log_prob(self.turned(x) if i else x))
 
     def parts(self) -> list[Mixture]:
         """The experts' densities."""
