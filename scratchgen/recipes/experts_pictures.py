@@ -48,7 +48,7 @@ def _and(trained: Trained) -> Picture:
 
 
 def _drawn(trained: Trained, results: Results) -> Picture:
-    names = ("exact draws", "Langevin", "Metropolis", "MALA", "annealed MALA, weighed", "the first expert alone")
+    names = ("exact draws", "Langevin", "Metropolis", "MALA", "weighed draws, then MALA", "the first expert alone")
     fig = pictures.figure(8.0, 5.7)
     for axes, name in zip(fig.subplots(2, 3).ravel(), names, strict=True):
         pictures.points(axes, results.arrays[f"drawn/{name}"], name, _limit(trained))
@@ -68,7 +68,7 @@ def _distances(trained: Trained, results: Results) -> Picture:
     axes = fig.add_subplot()
     for name, values in results.numbers["curves"].items():
         axes.plot(MOMENTS, np.maximum(1000 * np.array(values), 0), marker="o", ms=4, label=name)
-    for name, style in (("annealed MALA, weighed", ":"), ("exact draws", "--")):
+    for name, style in (("weighed draws, then MALA", ":"), ("exact draws", "--")):
         axes.axhline(max(1000 * distances[name], 0), color="k", lw=1, ls=style, label=name)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yscale("symlog", linthresh=1)
@@ -91,7 +91,7 @@ def _never(trained: Trained, results: Results) -> Picture:
     fig = pictures.figure(7.0, 3.7)
     left, right = fig.subplots(1, 2)
     limit = _limit(trained)
-    for axes, name, title in ((left, "drawn/annealed MALA, weighed", "two experts"),
+    for axes, name, title in ((left, "drawn/weighed draws, then MALA", "two experts"),
                               (right, "never", "and a third, who says no to the left")):  # fmt: skip
         pictures.points(axes, results.arrays[name], title, limit)
     right.axvspan(-limit, 0, color="tab:red", alpha=0.12, lw=0)

@@ -23,7 +23,8 @@ from scratchgen.train.report import Picture, Table
 DRAWN = 1200  # points that figures are made of
 MOMENTS = (0, 1, 3, 10, 30, 100, 300)  # of the chains, judged
 EPSILON, SIGMA = 0.003, 0.08  # steps of Langevin and MALA, and of the random walk
-STEPS = 200  # of annealing, for a sample
+STEPS = 60  # of MALA, for a sample
+ANNEALING = 200  # steps, for the constant
 CELLS = 300  # of the grid, a side
 METHODS = ("Langevin", "Metropolis", "MALA")
 EXACT, FLOOR, START, WALKS, ANNEAL, EITHER, NEVER = range(7)  # purposes of random numbers
@@ -69,7 +70,7 @@ class ProductOfExpertsRecipe(Recipe):
         return ProductOfExperts(config)
 
     def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> np.ndarray:
-        """steps: of annealing from the first expert to the product."""
+        """steps: of MALA, after draws of the first expert have been weighed by the second."""
         steps = options.get("steps", STEPS)
         if steps < 1:
             raise RecipeError(f"{self.id}: --steps {steps} should be at least 1")
@@ -83,8 +84,8 @@ class ProductOfExpertsRecipe(Recipe):
             either = trained.rng(EITHER)
             alone = [on_host(part.sample(either, DRAWN)) for part in parts]
             clouds = {"exact draws": floor, **self._chains(trained, truth, results, bar)}
-            clouds["annealed MALA, weighed"] = self.sample(trained, DRAWN, trained.rng(ANNEAL))
-            bar.advance(1, "annealing")
+            clouds["weighed draws, then MALA"] = self.sample(trained, DRAWN, trained.rng(ANNEAL))
+            bar.advance(1, "weighed draws")
             clouds |= {"the first expert alone": alone[0], "the second alone": alone[1],
                        "either, evenly: OR": np.concatenate([alone[0][::2], alone[1][1::2]])}  # fmt: skip
             results.numbers["distances"] = {name: energy_distance(x, truth) for name, x in clouds.items()}
@@ -94,7 +95,7 @@ class ProductOfExpertsRecipe(Recipe):
             data = trained.dataset
             results.numbers["experts"] = [likelihood(part, *(turn(x) for x in (data.train, data.heldout)))
                                           for part, turn in zip(parts, (upright, turned), strict=True)]  # fmt: skip
-            results.arrays["never"] = self._never(trained, clouds["annealed MALA, weighed"])
+            results.arrays["never"] = self._never(trained, clouds["weighed draws, then MALA"])
             bar.advance(1, "an expert that says no")
         return results
 
@@ -127,7 +128,7 @@ class ProductOfExpertsRecipe(Recipe):
         x = active().asarray(pictures.grid(CELLS, limit).astype(np.float64))
         parts = [as_double(part) for part in trained.system.parts()]
         area = (2 * limit / (CELLS - 1)) ** 2
-        log_w, _ = trained.system.anneal(DRAWN, trained.rng(ANNEAL), STEPS, EPSILON)
+        log_w, _ = trained.system.anneal(DRAWN, trained.rng(ANNEAL), ANNEALING, EPSILON)
         w = np.exp(on_host(log_w).astype(np.float64))
         return {"pairs": float(exact.log_Z), "grid": float(densities.log_Z(experts.product(parts, x), area)),
                 "annealed": float(ais.log_Z(log_w, 0.0)), "error": float(w.std() / w.mean() / sqrt(len(w))),
@@ -153,14 +154,16 @@ class ProductOfExpertsRecipe(Recipe):
                 "The energy distance to exact draws of the product of the two experts, × 1000; the first row is the "
                 "floor, other exact draws, of which about half the time it is below 0, the last rows the ceilings. The "
                 f"chains made {MOMENTS[-1]} steps from draws of the first expert. How many end at which crossing is "
-                f"decided on the way, and hardly changes later; annealing, in {STEPS} steps, sets it right by weights "
-                f"(worth {constant['effective']:.0%} of as many free draws).",
+                "decided on the way, and hardly changes later. Weighed draws have that right from the start: of 16 "
+                "times as many draws of the first expert each is taken as often as the second says, and then moves "
+                f"{STEPS} steps of MALA.",
                 ("points", "energy distance × 1000", "accepted"), rows, frozenset({0, last - 3, last - 2, last - 1}),
             ),
             Table(
                 "The constant",
                 "log Z, in nats: by pairs of parts, each a product of two Gaussians; added up on a grid of "
-                f"{CELLS} × {CELLS} points; and from annealing (± standard error), which knows nothing but densities.",
+                f"{CELLS} × {CELLS} points; and from annealing in {ANNEALING} steps (± standard error; weights worth "
+                f"{constant['effective']:.0%} of as many free draws), which knows nothing but densities.",
                 ("", "log Z"),
                 [("pairs of parts, exactly", f"{constant['pairs']:.5f}"), ("grid", f"{constant['grid']:.5f}"),
                  ("annealing", f"{constant['annealed']:.3f} ± {constant['error']:.3f}")],
@@ -180,7 +183,7 @@ class ProductOfExpertsRecipe(Recipe):
         d, constant = results.numbers["distances"], results.numbers["constant"]
         show = lambda name: f"{1000 * d[name]:.2f}"  # noqa: E731
         return [
-            ("energy distance × 1000, annealed MALA", show("annealed MALA, weighed")),
+            ("energy distance × 1000, weighed draws", show("weighed draws, then MALA")),
             ("floor: exact draws", show("exact draws")), ("ceiling: the first expert", show("the first expert alone")),
             *((name, show(name)) for name in METHODS),
             ("log Z, annealed", f"{constant['annealed']:.3f} (exact: {constant['pairs']:.3f})"),

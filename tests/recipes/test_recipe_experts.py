@@ -11,7 +11,7 @@ from scratchgen.models import exact
 from scratchgen.recipes import product_of_experts
 
 PICTURES = {"and.png", "samples.png", "distances.png", "never.png", "gaussians.png", "loss.png"}
-SHORT = {"DRAWN": 60, "MOMENTS": (0, 1, 4), "STEPS": 5, "CELLS": 40}
+SHORT = {"DRAWN": 60, "MOMENTS": (0, 1, 4), "STEPS": 5, "ANNEALING": 5, "CELLS": 40}
 
 
 def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
@@ -26,7 +26,7 @@ def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
         assert name in page
         with Image.open(path / "pictures" / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, name
-    for said in ("exact draws", "annealed MALA, weighed", "pairs of parts, exactly", "either, evenly: OR"):
+    for said in ("exact draws", "weighed draws, then MALA", "pairs of parts, exactly", "either, evenly: OR"):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]
     for file in files:

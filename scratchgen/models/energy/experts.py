@@ -36,6 +36,8 @@ from scratchgen.models.system import Player, System
 from scratchgen.nn.module import Module
 from scratchgen.random import Generator
 
+CANDIDATES = 16  # draws of the first expert, for each one of the product
+
 
 def product(parts: Sequence[Any], x: Any) -> Any:
     """Σ_k log p_k(x), eq. (1): log p(x) but for log Z, −∞ where any part is.  x: (B, d).  Returns (B,).
@@ -232,14 +234,14 @@ class ProductOfExperts(System):
 
         return ais.anneal(log_g, step, first.sample(rng, n), [k / steps for k in range(steps + 1)])
 
-    def sample(self, n: int, rng: Generator, steps: int = 200, epsilon: float = 0.003) -> Any:
-        """n points of the product, (n, 2): of as many annealed walks, each drawn as often as its weight says, and then
-        moved apart by a fifth as many steps of MALA.
+    def sample(self, n: int, rng: Generator, steps: int = 60, epsilon: float = 0.003) -> Any:
+        """n points of the product, (n, 2): of sixteen times as many draws of the first expert, each taken as often as
+        the second says, and then moved apart by so many steps of MALA.
         """
-        log_w, x = self.anneal(n, rng, steps, epsilon)
-        below = active().cumsum(F.softmax(log_w, axis=0))
-        u = (active().arange(n).astype(below.dtype) + rng.random((1,), below.dtype)) / n  # evenly spread
-        x = x[active().minimum(active().searchsorted(below, u, side="right"), n - 1)]
-        for state in self.mala(x, rng, steps // 5, epsilon):
+        log_w, x = self.anneal(CANDIDATES * n, rng, 1, epsilon)
+        below = active().cumsum(F.softmax(log_w.astype(float64), axis=0))
+        u = (active().arange(n).astype(float64) + rng.random((1,), float64)) / n  # evenly spread
+        x = x[active().minimum(active().searchsorted(below, u, side="right"), log_w.shape[0] - 1)]
+        for state in self.mala(x, rng, steps, epsilon):
             x = state.x
         return x
