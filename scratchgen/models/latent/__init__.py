@@ -2,7 +2,8 @@
 
 `bound` is what they maximise; `vae` has one Gaussian latent, `hierarchical` a chain of them, `quantise` a codebook.
 `autoencoder` has a code, and no law of it; that of `contractive` follows the data, and `denoising` learns their score.
-`tangents` looks at what a code has learnt, `predictive` at what a posterior expects to see next.
+`tangents` looks at what a code has learnt, `tangent_classifier` is taught by them, `predictive` says what a posterior
+expects to see next.
 """
 
 from scratchgen.models.latent import (
@@ -13,10 +14,12 @@ from scratchgen.models.latent import (
     hierarchical,
     predictive,
     quantise,
+    tangent_classifier,
     tangents,
     vae,
 )
 
 __all__ = [
-    "autoencoder", "bound", "contractive", "denoising", "hierarchical", "predictive", "quantise", "tangents", "vae",
+    "autoencoder", "bound", "contractive", "denoising", "hierarchical", "predictive", "quantise", "tangent_classifier",
+    "tangents", "vae",
 ]  # fmt: skip
