@@ -2,6 +2,8 @@
 # make test   the whole test suite
 # make verify every equation against its oracle, the misprints proven, wrong formulas killed; a page in runs/verify
 # make mutants  only the wrong formulas, one by one
+# make figures  train and judge every system, about two minutes each, those that are not yet in runs/; print the
+#             README's table, draw the chart of quality, diversity and speed
 # make bench  side by side with PyTorch, JAX and autograd, in an environment of its own, .venv-bench; results in
 #             runs/bench.  ONLY="vae_mlp gpt_char" chooses workloads, STEPS=200 how many steps, TORCH="…" what pip is
 #             asked for: on Linux, PyTorch's own page says how to get its build for CPUs
@@ -16,7 +18,7 @@ BENCH := .venv-bench
 # any build does; on Linux pip's own choice is the one for CUDA, several gigabytes
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-long verify mutants bench lint clean
+.PHONY: demo test test-long verify mutants figures bench lint clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +47,13 @@ $(BENCH)/.installed: setup.cfg pyproject.toml
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps $(TORCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+figures: $(READY)
+	for id in $$($(BIN)/scratchgen list --ids); do \
+	  test -f runs/$$id/evaluation.safetensors || \
+	  $(BIN)/scratchgen train $$id $$(test ! -f runs/$$id/config.json || echo --resume) || exit; done
+	$(BIN)/scratchgen list --table
+	$(BIN)/scratchgen compare $$($(BIN)/scratchgen list --ids | sed s,^,runs/,) --out docs/pictures/trilemma.png
 
 bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(STEPS),--steps $(STEPS)) \

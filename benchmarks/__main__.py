@@ -49,7 +49,7 @@ def main(
 
     \b
     WORKLOADs   vae_mlp realnvp gpt_char ddpm_unet_28 ddpm_unet_8 conv_autoencoder wgan_gp_critic small_ops
-                ddim_sampling; all of them by default
+                ddim_sampling pixelcnn vqvae glow; all of them by default
     """
     if again is not None:
         about, rows = report.load(again)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import stats
 
 from reference.derivatives import gradient
 
@@ -48,3 +49,55 @@ def loss_gradients(x, decoder: Callable, E, codes, beta: float) -> tuple[np.ndar
     k = nearest(E, codes)
     return (gradient(lambda moved: held_loss(x, decoder, moved, codes, E, codes, k, beta), E),
             gradient(lambda moved: held_loss(x, decoder, E, moved, E, codes, k, beta), codes))
+
+
+def kmeans_step(vectors, codes) -> np.ndarray:
+    """The codes (K, d) after one step of k-means: each at the mean of the vectors (n, d) it is nearest to.
+
+    A code without vectors stays where it is.
+    """
+    groups: dict[int, list[np.ndarray]] = {}
+    for vector, j in zip(vectors, nearest(vectors, codes), strict=True):
+        groups.setdefault(j, []).append(vector)
+    return np.array([[math.fsum(column) / len(groups[j]) for column in zip(*groups[j], strict=True)]
+                     if j in groups else np.asarray(code, dtype=np.float64) for j, code in enumerate(codes)])
+
+
+def aged_means(history, begin, gamma: float) -> np.ndarray:
+    """The means (K, d) of all vectors that codes have stood for, a vector of t minibatches ago with weight γᵗ.
+
+    history: minibatches of (vectors (n, d), codes (n,)), the oldest first.  begin: (K, d): each code begins with one
+    vector, of weight 1/(1 − γ), γᵗ times that when t minibatches have passed.
+    """
+    T = len(history)
+    found = []
+    for j, first in enumerate(begin):
+        pairs = [(np.asarray(first), gamma**T / (1 - gamma))]
+        pairs += [(vector, gamma ** (T - 1 - t)) for t, (vectors, k) in enumerate(history)
+                  for vector, place in zip(vectors, k, strict=True) if place == j]
+        found.append(np.average([v for v, _ in pairs], axis=0, weights=[w for _, w in pairs]))
+    return np.array(found)
+
+
+def perplexity(shares) -> float:
+    """Π p_j^(−p_j): how many equally likely codes would be as hard to guess."""
+    return math.prod(p ** (-p) for p in map(float, shares) if p > 0)
+
+
+def log_evidence(x, prior: dict, means: Callable, sigma, levels: int) -> tuple[float, dict]:
+    """log P(x) = log Σ_k p(k)·P(x|k) by adding up all grids k, and the posterior p(k|x) by grid.
+
+    x: numbers of any shape, on `levels` values of [−1, 1].  prior: grid ↦ p.  means: grid ↦ the Gaussian's, of x's
+    shape.  sigma: of x's shape.  P(x|k) is the product of the Gaussians' masses from midpoint to midpoint of levels.
+    """
+    h = 1 / (levels - 1)
+    x, sigma = np.ravel(x), np.ravel(sigma)
+    joint = {}
+    for k, p in prior.items():
+        below, above = (np.where(edge, s * math.inf, x + s * h) - np.ravel(means(k))
+                        for s, edge in ((-1, x < -1 + h), (1, x > 1 - h)))  # fmt: skip
+        mirrored = below > 0  # to the side where the two chances are small, and their difference keeps its digits
+        a, b = np.where(mirrored, -above, below) / sigma, np.where(mirrored, -below, above) / sigma
+        joint[k] = p * math.prod(map(float, stats.norm.cdf(b) - stats.norm.cdf(a)))
+    total = math.fsum(joint.values())
+    return math.log(total), {k: q / total for k, q in joint.items()}

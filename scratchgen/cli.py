@@ -107,14 +107,18 @@ def commands() -> None:
 @commands.command("list")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True,
               help="Where the last figures are looked for.")
-def list_(runs: Path) -> None:
+@click.option("--ids", is_flag=True, help="Only the names, one a line.")
+@click.option("--table", "as_table", is_flag=True, help="Only the figures, of all that have been judged, in Markdown.")
+def list_(runs: Path, ids: bool, as_table: bool) -> None:
     """What there is to train: each system with its paper, lectures, data, equations, and its last figure of quality.
 
     The file is the place to read: equations on top, code below.  `scratchgen verify ID` checks an equation.
     """
     from scratchgen.recipes import RECIPES
-    from scratchgen.recipes.catalogue import entry
+    from scratchgen.recipes.catalogue import entry, table
 
+    if ids or as_table:
+        return click.echo(table(RECIPES.values(), runs) if as_table else "\n".join(RECIPES))
     for recipe in RECIPES.values():
         click.echo(click.style(f"{recipe.id:24}", bold=True) + recipe.title)
         for what, text in entry(recipe, runs / recipe.id):
@@ -285,19 +289,28 @@ def report(run: Path) -> None:
 def compare(runs: tuple[Path, ...], out: Path) -> None:
     """Quality, diversity and speed of the trained systems in the folders RUNS, in one chart.
 
-    Every sampler draws as many images as are held out; they are timed here and judged as `evaluate` judges.
+    Every sampler draws as many images as are held out; they are timed here and judged as `evaluate` judges.  A folder
+    that has no images to show is left out, with a line that says why.
     """
     import json
 
+    from scratchgen.recipes import RecipeError, present
     from scratchgen.recipes import compare as chart
-    from scratchgen.recipes import present
+    from scratchgen.train import CheckpointError, RunError
     from scratchgen.train.atomic import write_atomically
 
     if out.suffix != ".png":
         raise click.UsageError(f"--out {out}: the name must end in .png")
     rows: list[dict[str, Any]] = []
     for run in runs:
-        rows += chart.measure(_load(run, None))
+        try:
+            rows += chart.measure(_load(run, None))
+        except (RunError, CheckpointError, RecipeError) as error:
+            if len(runs) == 1:
+                raise
+            click.echo(f"left out: {error}", err=True)
+    if not rows:
+        raise click.UsageError("none of these folders is a run of a system that draws images")
     out.parent.mkdir(parents=True, exist_ok=True)
     chart.draw(out, rows)
     write_atomically(out.with_suffix(".json"), json.dumps(rows, indent=1, ensure_ascii=False).encode())

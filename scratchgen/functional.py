@@ -222,10 +222,10 @@ def one_hot(indices, n: int, dtype="float32"):
     return (indices[..., None] == xp.arange(n)).astype(dtype)
 
 
-def causal_mask(length: int, like=None):
-    """Booleans (T, T): position t sees positions up to t."""
+def causal_mask(length: int, like=None, before: int = 0):
+    """Booleans (T, before + T): position t sees itself, those up to it, and all that stand before them."""
     xp = active() if like is None else backend_of(value_of(like))
-    return xp.tri(length, length, 0, dtype=bool)
+    return xp.tri(length, before + length, before, dtype=bool)
 
 
 __all__ = [

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from scratchgen.cores import shared
-from scratchgen.recording import Call, Given, Recorder, ReplayError, Slot, is_reduce, mapped
+from scratchgen.recorded import Call, Given, ReplayError, Slot, mapped
+from scratchgen.recording import Recorder, is_reduce
 
 ALIGNED = 64  # bytes of a cache line
 LARGE = 1 << 17  # bytes of an array from which blocks pay

@@ -22,7 +22,8 @@ import numpy as np
 from scratchgen.cores import is_shared
 from scratchgen.planning import Plan, touched
 from scratchgen.random import Generator
-from scratchgen.recording import Given, ReplayError, check_sum, owner
+from scratchgen.recorded import Given, ReplayError
+from scratchgen.recording import check_sum, owner
 
 CHECKED = 1 << 17
 """Bytes of arrays outside of shared memory, which the other process sees as they are now: they are looked at in every

@@ -31,7 +31,8 @@ from scratchgen.backend import active
 from scratchgen.planning import Plan
 from scratchgen.processes import move
 from scratchgen.random import Generator
-from scratchgen.recording import Call, Recorder, ReplayError, Slot, leaves, mapped
+from scratchgen.recorded import Call, ReplayError, Slot, leaves, mapped
+from scratchgen.recording import Recorder
 
 KEPT = 16  # recordings of one step, for arguments of different shapes
 RECORDING = RLock()  # one step is written down at a time

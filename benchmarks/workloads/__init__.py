@@ -7,7 +7,8 @@ from importlib import import_module
 from benchmarks.workload import Workload
 
 NAMES = ("vae_mlp", "realnvp", "gpt_char", "ddpm_unet_28", "ddpm_unet_8", "conv_autoencoder", "wgan_gp_critic",
-         "small_ops", "ddim_sampling")  # fmt: skip
+         "small_ops", "ddim_sampling", "pixelcnn",
+         "vqvae", "glow")  # fmt: skip
 
 
 def load(name: str) -> Workload:

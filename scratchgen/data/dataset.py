@@ -31,6 +31,8 @@ class Dataset:
     train, heldout:  (N, …) and (M, …) float32, one example a row; images are (N, H, W, C) in [−1, 1].
     train_labels, heldout_labels:  (N,) and (M,) int64, or None where there are no classes.
     levels:          L, the number of values a pixel takes; None for continuous data.
+    alphabet:        of a text: its symbols in order.  Examples are then rows of places in it, (N, T) int64, which
+                     follow one another as they do in the text; None for everything else.
 
     The arrays are held as read-only views, not copied.
     Raises DataError if the dtypes or the shapes do not fit together.
@@ -42,10 +44,12 @@ class Dataset:
     train_labels: np.ndarray | None = None
     heldout_labels: np.ndarray | None = None
     levels: int | None = None
+    alphabet: str | None = None
 
     def __post_init__(self) -> None:
-        if self.train.dtype != np.float32 or self.heldout.dtype != np.float32:
-            raise DataError(f"{self.name}: examples must be float32, "
+        wanted = np.dtype(np.float32 if self.alphabet is None else np.int64)
+        if self.train.dtype != wanted or self.heldout.dtype != wanted:
+            raise DataError(f"{self.name}: examples must be {wanted}, "
                             f"got {self.train.dtype} and {self.heldout.dtype}")
         if self.train.ndim < 2 or self.train.shape[1:] != self.heldout.shape[1:]:
             raise DataError(f"{self.name}: an example of train {self.train.shape} "

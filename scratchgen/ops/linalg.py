@@ -19,6 +19,7 @@ from scratchgen.ops.reduce import max as _max
 from scratchgen.ops.reduce import min as _min
 from scratchgen.ops.reduce import sum as _sum
 from scratchgen.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
+from scratchgen.tracing import whole
 
 T = matrix_transpose
 
@@ -35,9 +36,14 @@ def det(xp, x, /):
     return xp.linalg.det(x)
 
 
-@primitive(lambda g, _y, x: expand_dims(g, (-1, -2)) * T(inv(x)))
+@primitive(lambda g, _y, x: expand_dims(g, (-1, -2)) * T(inv(x)), whole=True)
 def _logabsdet(xp, x, /):
     return xp.linalg.slogdet(x)[1]
+
+
+@whole
+def _sign_of_det(xp, x):
+    return xp.linalg.slogdet(x)[0]
 
 
 class SlogdetResult(NamedTuple):
@@ -50,7 +56,7 @@ class SlogdetResult(NamedTuple):
 def slogdet(x) -> SlogdetResult:
     """(sign, ln|det x|) of an invertible x.  The gradient of the second is ȳ·x⁻ᵀ."""
     value = value_of(x)
-    return SlogdetResult(backend_of(value, operation="slogdet").linalg.slogdet(value)[0], _logabsdet(x))
+    return SlogdetResult(_sign_of_det(backend_of(value, operation="slogdet"), value), _logabsdet(x))
 
 
 @primitive(

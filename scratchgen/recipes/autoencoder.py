@@ -11,6 +11,7 @@ import numpy as np
 
 from scratchgen.backend import active
 from scratchgen.data import Dataset
+from scratchgen.models.classical import pca
 from scratchgen.models.latent.autoencoder import Autoencoder, AutoencoderConfig
 from scratchgen.random import Generator
 from scratchgen.recipes import autoencoder_pictures, codes
@@ -91,11 +92,11 @@ class AutoencoderRecipe(Recipe):
 
     def facts(self, trained: Trained, results: Results) -> list[tuple[str, str]]:
         errors = results.numbers["errors"]
-        d, pca = errors["latent"], errors["pca"]["heldout"]
+        d, linear = errors["latent"], errors["pca"]["heldout"]
         return [
             (f"squared error per pixel, {d} numbers", f"{errors['heldout']:.4f}"),
-            (f"PCA, {d} numbers", f"{pca[d]:.4f}"),
-            ("ceiling: the mean image", f"{pca[0]:.4f}"),
+            (f"PCA, {d} numbers", f"{linear[d]:.4f}"),
+            ("ceiling: the mean image", f"{linear[0]:.4f}"),
             ("training steps", f"{trained.step:,}"),
             ("parameters", f"{trained.size:,}"),
         ]
@@ -145,11 +146,10 @@ class DeconvAutoencoderRecipe(ConvAutoencoderRecipe):
     settings: ClassVar[Mapping[str, Any]] = {"network": "deconvolution"}
 
 
-def directions(train: np.ndarray) -> Any:
-    """All principal directions of images, fitted by scikit-learn."""
-    from sklearn.decomposition import PCA
-
-    return PCA().fit(train.reshape(len(train), -1).astype(np.float64))
+def directions(train: np.ndarray) -> pca.Axes:
+    """The mean and all principal directions of images, largest variance first, on the host."""
+    flat = active().asarray(train.reshape(len(train), -1).astype(np.float64))
+    return pca.Axes(*map(on_host, pca.components(flat)))
 
 
 def pca_errors(train: np.ndarray, x: np.ndarray) -> list[float]:
@@ -159,8 +159,8 @@ def pca_errors(train: np.ndarray, x: np.ndarray) -> list[float]:
     """
     flat = x.reshape(len(x), -1).astype(np.float64)
     found = directions(train)
-    z = found.transform(flat)
-    whole = np.square(flat - found.mean_).sum(axis=1).mean()
+    z = pca.transform(flat, found)
+    whole = np.square(flat - found.mean).sum(axis=1).mean()
     left = whole - np.cumsum(np.square(z).mean(axis=0))
     return [float(e) / flat.shape[1] for e in (whole, *left.clip(min=0)[:64])]
 
@@ -169,20 +169,20 @@ def largest_angle(rows: np.ndarray, train: np.ndarray) -> float:
     """The largest principal angle, in degrees, of the span of rows (d, D) to PCA's first d directions."""
     from scipy.linalg import subspace_angles
 
-    best = directions(train).components_[: len(rows)]
+    best = directions(train).components[: len(rows)]
     return float(np.degrees(subspace_angles(rows.T.astype(np.float64), best.T).max()))
 
 
 def error_table(errors: dict[str, Any], title: str) -> Table:
     """The squared error beside PCA's with as many numbers."""
-    d, pca = errors["latent"], errors["pca"]
-    whole = pca["heldout"][0]
-    as_good = next((r for r, e in enumerate(pca["heldout"]) if e <= errors["heldout"]), None)
-    rows = [("the mean image, no number", *(pca[part][0] for part in ("heldout", "train"))),
-            (f"PCA, {d} numbers", *(pca[part][d] for part in ("heldout", "train"))),
+    d, linear = errors["latent"], errors["pca"]
+    whole = linear["heldout"][0]
+    as_good = next((r for r, e in enumerate(linear["heldout"]) if e <= errors["heldout"]), None)
+    rows = [("the mean image, no number", *(linear[part][0] for part in ("heldout", "train"))),
+            (f"PCA, {d} numbers", *(linear[part][d] for part in ("heldout", "train"))),
             (f"{title}, {d} numbers", errors["heldout"], errors["train"])]  # fmt: skip
     if as_good not in (None, d):
-        rows.append((f"PCA, {as_good} numbers", *(pca[part][as_good] for part in ("heldout", "train"))))
+        rows.append((f"PCA, {as_good} numbers", *(linear[part][as_good] for part in ("heldout", "train"))))
     return Table(
         "Reconstruction",
         "‖x − x̂‖² per pixel (pixels lie between −1 and 1), and its share of the mean image's. PCA is the best that "

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from scratchgen.data import Dataset
+from scratchgen.backend import active
+from scratchgen.data import Dataset, toys
 from scratchgen.metrics.clouds import energy_distance
+from scratchgen.models.exact import Mixture
 from scratchgen.random import Generator
 from scratchgen.recipes.recipe import on_host
 from scratchgen.train.report import Table
 
 FLOOR, CEILING = "data, held out", "a Gaussian"
+
+
+def pair(dtype: str = "float32") -> Mixture:
+    """p of the data set `two_gaussians`, with its score."""
+    return Mixture(*(active().asarray(x, dtype) for x in (toys.PAIR_WEIGHTS, toys.PAIR_MEANS, toys.PAIR_COVS)))
+
+
+def on_points(f: Callable[[Any], Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """f of points on the active backend, as a picture asks for it."""
+    return lambda x: on_host(f(active().asarray(x)))
 
 
 def judged(data: Dataset, samples: Mapping[str, np.ndarray], rng: Generator) -> list[dict[str, Any]]:

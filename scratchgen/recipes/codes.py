@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from scratchgen.backend import active
 from scratchgen.data import to_images
+from scratchgen.models.classical import pca
 from scratchgen.recipes import pictures
+from scratchgen.recipes.recipe import on_host
 from scratchgen.train.report import Picture
 
 
@@ -54,10 +57,11 @@ def flat(codes: np.ndarray) -> tuple[np.ndarray, float]:
     """Codes (N, d) as points of the plane, by PCA where d > 2, and the share of their variance that is seen there."""
     if codes.shape[1] <= 2:
         return np.pad(codes, ((0, 0), (0, 2 - codes.shape[1]))), 1.0
-    from sklearn.decomposition import PCA
-
-    axes = PCA(2).fit(codes.astype(np.float64))
-    return axes.transform(codes.astype(np.float64)), float(axes.explained_variance_ratio_.sum())
+    x = codes.astype(np.float64)
+    axes = pca.components(active().asarray(x))
+    kept = pca.Axes(axes.mean, axes.components[:2], axes.variance[:2])
+    share = float(kept.variance.sum() / axes.variance.sum())
+    return on_host(pca.transform(active().asarray(x), kept)), share
 
 
 def scatter(path: Path, codes: np.ndarray, labels: np.ndarray | None, what: str = "codes") -> Picture:

@@ -28,6 +28,8 @@ def measure(trained: Trained) -> list[dict[str, Any]]:
 
     Raises RecipeError for a system whose samples are no images, or that draws none.
     """
+    if len(trained.dataset.shape) != 3:
+        raise RecipeError(f"{trained.run.path}: {trained.recipe.id} draws no images")
     rows, sets = [], {}
     for name, options in trained.recipe.samplers.items():
         began = time.perf_counter()

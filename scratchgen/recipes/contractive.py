@@ -79,7 +79,7 @@ class ContractiveRecipe(Recipe):
         results.numbers["shares"] = {
             "random directions": shares(np.swapaxes(np.linalg.qr(noise)[0], 1, 2), moved),
             "without the penalty": shares(free, moved),
-            "PCA": shares(directions(data.train).components_[None, :TANGENTS], moved),
+            "PCA": shares(directions(data.train).components[None, :TANGENTS], moved),
             "contractive": shares(own, moved),
             f"{NEIGHBOURS} neighbours": shares(neighbourly(x, data.train), moved),
         }

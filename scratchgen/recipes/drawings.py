@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,19 @@ def check(out: Path, trained: Trained) -> None:
 def write(out: Path, samples: Any) -> None:
     """Samples of a recipe, into a file of one of its suffixes."""
     if out.suffix == ".txt":
-        write_atomically(out, "\n\n".join([*samples, ""]).encode())
+        write_atomically(out, texts(samples).encode())
     elif out.suffix == ".npy":
         held = io.BytesIO()
         np.save(held, samples)
         write_atomically(out, held.getvalue())
     else:
         pictures.save(_figure(samples), out)
+
+
+def texts(samples: Sequence[str]) -> str:
+    """Texts one below the other, each with a ruled line that says which it is."""
+    rules = (f"──── {i} of {len(samples)} ────" for i in range(1, len(samples) + 1))
+    return "".join(f"{rule}\n{text}\n\n" for rule, text in zip(rules, samples, strict=True))
 
 
 def _figure(samples: np.ndarray) -> Any:

@@ -13,7 +13,7 @@ from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.train import RunFolder, TrainConfig, from_json, load_weights, train
-from scratchgen.train.report import Page, Picture, Table, write_page
+from scratchgen.train.report import Page, Passage, Picture, Table, write_page
 
 SAMPLING = ("steps", "eta", "solver", "temperature", "top_k", "prompt")
 """All options that samplers have, as the command line offers them."""
@@ -115,11 +115,15 @@ class Recipe:
         """The headline numbers, (what, value): the figure of quality first, then its floor."""
         raise NotImplementedError
 
+    def passages(self, trained: Trained, results: Results) -> list[Passage]:
+        """Texts for the page; none, where samples are no texts."""
+        return []
+
     def report(self, trained: Trained, results: Results) -> None:
         """Draw the pictures and write the page."""
         page = Page(
             self.title, self.paper, self.equations, self.facts(trained, results), self.tables(trained, results),
-            self.draw(trained, results),
+            self.draw(trained, results), self.passages(trained, results),
         )  # fmt: skip
         write_page(trained.run, page)
 

@@ -12,7 +12,7 @@ from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset
 from scratchgen.metrics import ClassifierConfig, Reference
 from scratchgen.models.flows.dequantise import bits_per_dim
-from scratchgen.models.score import samplers
+from scratchgen.models.score import matching, samplers
 from scratchgen.models.score.score_sde import ScoreSDE, ScoreSDEConfig
 from scratchgen.nn import UNetConfig
 from scratchgen.random import Generator
@@ -128,7 +128,7 @@ class ScoreSDERecipe(Recipe):
 
         def one(task: tuple[int, Generator]) -> np.ndarray:
             x0 = active().asarray(heldout[task[0] : task[0] + CHUNK])
-            found = cost(x0, task[1].random((1, *x0.shape)), model.signs(x0, task[1]))
+            found = cost(x0, task[1].random((1, *x0.shape)), matching.signs(x0, task[1]))
             bar.advance(samplers.CALLS["rk4"] * BITS_STEPS, "the likelihood")
             return found
 
@@ -136,9 +136,14 @@ class ScoreSDERecipe(Recipe):
         bits = np.concatenate(side_by_side(one, zip(pieces, rng.spawn(len(pieces)), strict=True)))
         few, (child,) = heldout[:EXACT], rng.spawn(1)
         u = on_host(child.random((1, *few.shape)))
-        exact = cost(active().asarray(few), active().asarray(u), None)
-        many, draws = (active().asarray(np.repeat(x, PROBES, axis)) for x, axis in ((few, 0), (u, 1)))
-        estimated = cost(many, draws, model.signs(many, child)).reshape(EXACT, PROBES)
+
+        def several(probes: int) -> tuple[Any, Any]:
+            return tuple(active().asarray(np.repeat(x, probes, axis)) for x, axis in ((few, 0), (u, 1)))
+
+        axes = sqrt(model.dims) * np.tile(np.eye(model.dims, dtype=few.dtype), (EXACT, 1))  # E v·vᵀ = I: exact
+        exact = cost(*several(model.dims), active().asarray(axes.reshape(-1, *few.shape[1:])))
+        many, draws = several(PROBES)
+        estimated = cost(many, draws, matching.signs(many, child)).reshape(EXACT, PROBES)
         return {
             "bits": float(bits.mean()), "error": float(bits.std(ddof=1) / sqrt(len(bits))), "images": len(bits),
             "exact": float(exact.mean()), "estimated": float(estimated.mean()),

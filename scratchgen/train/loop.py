@@ -27,7 +27,7 @@ from scratchgen.cores import side_by_side
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
 from scratchgen.random import Generator
-from scratchgen.recording import ReplayError
+from scratchgen.recorded import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar

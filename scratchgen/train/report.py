@@ -35,6 +35,14 @@ class Table:
     marked: frozenset[int] = field(default_factory=frozenset)
 
 
+class Passage(NamedTuple):
+    """Text that stands on the page as it is, line by line."""
+
+    title: str
+    caption: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Page:
     """All that `write_page` needs besides the run itself.  facts: the headline numbers, (what, value)."""
@@ -45,6 +53,7 @@ class Page:
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table]
     pictures: Sequence[Picture]
+    passages: Sequence[Passage] = ()
 
 
 def write_page(run: RunFolder, page: Page) -> None:

@@ -13,6 +13,8 @@ from scratchgen.random import Generator
 FEW = 4  # examples: enough for every weight to matter
 TRAINED = [name for name in workloads.NAMES if workloads.load(name).kind != "sampling"]
 
+SMOOTH = [name for name in TRAINED if name != "vqvae"]  # whose gradient goes straight through a choice: no slope
+
 
 def few(name, dtype="float32"):
     """The network with the benchmark's weights, and the first examples of its first batch and noise."""
@@ -24,7 +26,7 @@ def few(name, dtype="float32"):
     return net.astype(dtype), [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_the_gradient_is_the_slope_in_a_random_direction(name):
     """⟨∇L, v⟩ = (L(θ+hv) − L(θ−hv))/2h in float64; ReLUs that change sides within h leave an error of order h."""
     net, arguments = few(name, "float64")

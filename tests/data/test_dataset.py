@@ -62,7 +62,7 @@ def test_to_images():
     assert to_images(zeros(2, 2)).dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["digits", *data.toys.TOYS])
+@pytest.mark.parametrize("name", ["digits", "topics", *data.toys.TOYS])
 def test_load_what_comes_along(name):
     ds = data.load(name)
     assert ds.name == name and np.isfinite(ds.train).all()
@@ -87,3 +87,15 @@ def test_unknown_name(name, near):
         data.load(name)
     with pytest.raises(DataError, match="there are digits, moons"):
         data.load("zzz\n")
+
+
+def test_black_and_white():
+    """A pixel is 1 above the middle grey, and the middle grey itself is black; labels stay."""
+    ds = data.binarised(data.digits())
+    assert ds.levels == 2 and ds.train_labels is not None
+    for mine, grey in ((ds.train, data.digits().train), (ds.heldout, data.digits().heldout)):
+        assert mine.dtype == np.float32
+        assert np.array_equal(mine == 1, quantise(grey, 17) > 8)
+        assert np.array_equal(mine == -1, quantise(grey, 17) <= 8)
+    with pytest.raises(DataError, match="are no images"):
+        data.binarised(data.load("moons"))

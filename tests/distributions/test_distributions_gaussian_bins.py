@@ -10,6 +10,7 @@ from scipy import special
 
 import scratchgen as sg
 from reference import distributions as oracle
+from reference.quadrature import integrate_panels
 from scratchgen import distributions
 
 gaussian = lifted(distributions.gaussian)
@@ -87,6 +88,18 @@ def test_inner_bins_far_out_hold_the_integral(levels, deviations):
         got = gaussian.discretised_log_prob(x, mu, np.log(np.full(3, sigma)), levels)
         want = oracle.discretised_gaussian_log_prob(x, mu, sigma, levels)
         agree(got, want, rtol=1e-12, atol=3e-11)
+
+
+@pytest.mark.equation("gaussian.discretised")
+def test_no_digits_are_lost_where_one_form_takes_over_from_another():
+    """Bins with w(c + 1) from 0.3 to 1.7, and with ends around the mean; near the borders, where each form is worst."""
+    c, edge = (grid.ravel() for grid in np.meshgrid(np.linspace(0, 6, 7), np.linspace(0.3, 1.7, 29)))
+    w = edge / (c + 1)
+    got = gaussian.discretised_log_prob(np.zeros(len(c)), -0.5 * c / w, np.log(0.5 / w), 3)
+    density = lambda u: np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)  # noqa: E731
+    want = [np.log(integrate_panels(density, (m - r, m, m + r))) for m, r in zip(c, w, strict=True)]
+    # c = 6 comes from μ and σ with an error of 1e-15, and e^(−c²/2) multiplies it by c²
+    agree(got, np.array(want), atol=3e-13)
 
 
 CASES = {
@@ -181,6 +194,12 @@ def test_hazard_against_the_scaled_complementary_error_function(t):
     got = t + gaussian.hazard_excess(np.array([t]))
     # below 4, e^(−t²/2) multiplies rounding by t²
     agree(got, np.sqrt(2 / np.pi) / special.erfcx(t * np.sqrt(0.5)), rtol=1e-14)
+
+
+@pytest.mark.equation("gaussian.discretised")
+def test_the_hazard_keeps_its_digits_where_the_fraction_takes_over():
+    t = np.linspace(2.5, 5.5, 301)
+    agree(t + gaussian.hazard_excess(t), np.sqrt(2 / np.pi) / special.erfcx(t * np.sqrt(0.5)), rtol=1e-14)
 
 
 @pytest.mark.equation("gaussian.discretised")

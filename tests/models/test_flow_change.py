@@ -408,7 +408,7 @@ def test_misfits_are_refused():
             change.Permutation(order)
     with pytest.raises(ValueError, match=r"flow.Permutation: x"):
         change.Permutation([1, 0]).forward_and_log_det(x)
-    for y, k in ((x, 3), (x, 4), (x, 0), (x, -1), (x[0], 1), (x[None], 1)):
+    for y, k in ((x, 3), (x, 4), (x, 0), (x, -1), (x[0], 1)):
         with pytest.raises(ValueError, match=f"cannot be split after {k}"):
             change.Coupling(lambda a: change.Affine(a, a), k).forward_and_log_det(y)
     with pytest.raises(ValueError, match=r"s \(4, 2\) should have the shape of the part that moves, \(4, 1\)"):

@@ -152,6 +152,69 @@ def test_float32_stays_float32():
     assert vq.straight_through(E, e).dtype == np.float32
 
 
+# --- codes by counting ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("vq.moving_average")
+@given(seed=seeds, B=sizes, n=sizes, K=st.integers(1, 7), d=sizes)
+def test_without_memory_it_is_a_step_of_k_means(seed, B, n, K, d):
+    """Sums of 16 numbers below 2, over their number."""
+    E, codes = numbers(seed, (B, n, d), (K, d))
+    counted = vq.tally(E, vq.nearest(E, codes), K)
+    agree(counted.n.sum(), B * n)
+    zeros = quantise_module.Tally(np.zeros(K), np.zeros((K, d)))
+    agree(vq.centres(vq.moving_average(zeros, counted, 0.0), codes), oracle.kmeans_step(E.reshape(-1, d), codes),
+          rtol=1e-13, atol=1e-14)  # fmt: skip
+
+
+@pytest.mark.equation("vq.moving_average")
+@given(seed=seeds, T=st.integers(1, 5), K=st.integers(1, 4), d=st.integers(1, 3),
+       gamma=st.sampled_from([0.1, 0.5, 0.9, 0.99]))  # fmt: skip
+def test_codes_are_means_of_all_their_vectors_the_older_the_less(seed, T, K, d, gamma):
+    rng = np.random.default_rng(seed)
+    history = [(rng.uniform(-2, 2, (6, d)), rng.integers(0, K, 6)) for _ in range(T)]
+    codes = begin = rng.uniform(-2, 2, (K, d))
+    counted = quantise_module.Tally(np.ones(K), begin)
+    for E, k in history:
+        counted = vq.moving_average(counted, vq.tally(E, k, K), gamma)
+        codes = vq.centres(counted, codes)
+    agree(codes, oracle.aged_means(history, begin, gamma), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.equation("vq.moving_average")
+def test_a_code_that_nothing_has_chosen_for_long_stays():
+    """Its number and sum would in the end be a few of the smallest float32's, and their ratio anywhere."""
+    codes, E = np.array([[1.0, 2.0], [9.3, 0.7]], "f"), np.array([[1.5, 2.0]], "f")
+    counted, now = quantise_module.Tally(np.ones(2, "f"), codes), codes
+    for _ in range(400):
+        counted = vq.moving_average(counted, vq.tally(E, np.array([0]), 2), 0.7)
+        now = vq.centres(counted, now)
+    agree(now, [[1.5, 2], [9.3, 0.7]], rtol=1e-5)  # the rounding of some thirty steps
+    assert now.dtype == np.float32
+    at_most(counted.n[1], 1e-40)
+
+
+@pytest.mark.equation("vq.perplexity")
+@given(seed=seeds, n=st.integers(1, 40), K=st.integers(1, 8))
+def test_the_perplexity_of_codes_in_use(seed, n, K):
+    k = np.random.default_rng(seed).integers(0, K, (n, 2))
+    shares = np.array([np.mean(k == j) for j in range(K)])
+    p = vq.usage(k, K)
+    agree(p, shares, rtol=1e-14)
+    found = vq.perplexity(p)
+    agree(found, oracle.perplexity(shares), rtol=1e-12)
+    at_most(found, np.count_nonzero(shares) * (1 + 1e-12))
+
+
+@pytest.mark.equation("vq.perplexity")
+@given(K=st.integers(1, 9), more=st.integers(0, 4))
+def test_equally_many_of_each_are_as_many_as_there_are(K, more):
+    k = np.tile(np.arange(K), 3)
+    agree(vq.perplexity(vq.usage(k, K + more)), oracle.perplexity([1 / K] * K), rtol=1e-12)
+    agree(vq.perplexity(vq.usage(k, K + more)), K, rtol=1e-12)
+    agree(vq.perplexity(vq.usage(np.zeros(5, int), K)), 1)
+
+
 def test_misfits_are_refused():
     for E, codebook in (((4, 3), (5, 2)), ((4, 3), (5, 4)), ((4, 3), (3,)), ((4, 3), (5, 3, 2)), ((3,), (5, 3))):
         with pytest.raises(ValueError, match=r"should be \(B, …, d\) and \(K, d\)"):

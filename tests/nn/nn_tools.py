@@ -56,6 +56,9 @@ CASES = {
     "MultiHeadAttention, context": Case(
         lambda r: nn.MultiHeadAttention(4, 2, rng=r, context=3), ((1, 2, 4), (1, 3, 3))
     ),
+    "TransformerBlock": Case(
+        lambda r: nn.TransformerBlock(4, 2, rng=r, expand=2), ((1, 3, 4),), lambda layer, x: layer(x, _mask())
+    ),
     "PixelAttention": Case(lambda r: nn.PixelAttention(4, rng=r, heads=2, groups=2), ((1, 2, 2, 4),)),
     "ResBlock": Case(lambda r: nn.ResBlock(4, 4, rng=r, groups=2), ((1, 2, 2, 4),)),
     "ResBlock, time": Case(lambda r: nn.ResBlock(2, 4, rng=r, n_time=3, groups=2), ((1, 2, 2, 2), (1, 3))),

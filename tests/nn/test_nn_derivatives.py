@@ -9,7 +9,7 @@ from reference import derivatives
 from scratchgen import nn, ops
 from scratchgen.random import Generator
 
-NOT_LAYERS = {"Module", "UNetConfig", "SinusoidalEmbedding"}  # the last takes plain numbers only
+NOT_LAYERS = {"Module", "UNetConfig", "Seen", "SinusoidalEmbedding"}  # the last takes plain numbers only
 
 
 def weighted(y, xp):

@@ -42,12 +42,21 @@ def test_the_last_figure_stands_beside_its_floor(runs, capsys):
     assert cli.run(["list", "--runs", str(runs)]) == 0
     out = capsys.readouterr().out
     figures = catalogue.figures(runs / "ddpm")
-    assert [what for what, _ in figures] == ["Fréchet, DDPM", "floor: real, held out"]
-    assert all(f"{what} {value}" in out for what, value in figures)
+    assert [what for what, _ in figures[:2]] == ["Fréchet, DDPM", "floor: real, held out"]
+    assert all(f"{what} {value}" in out for what, value in figures[:2])
     for id in RECIPES:
         assert f"\n{id} " in f"\n{out}"
     assert cli.run(["list", "--runs", str(runs / "none")]) == 0
     assert "last run" not in capsys.readouterr().out
+
+
+def test_the_figures_of_what_is_judged_make_a_table(runs, capsys):
+    assert cli.run(["list", "--table", "--runs", str(runs)]) == 0
+    header, line, row = capsys.readouterr().out.splitlines()
+    assert header.count("|") == line.count("|") == row.count("|") == 5
+    assert row.startswith("| [ddpm](scratchgen/models/diffusion/ddpm.py) | digits | Fréchet, DDPM: ")
+    assert all(f"{what}: {value}" in row for what, value in catalogue.figures(runs / "ddpm")[:4])
+    assert "parameters" not in row
 
 
 def test_a_damaged_evaluation_is_no_figure(runs, tmp_path):
@@ -68,6 +77,22 @@ def test_every_sampler_is_a_point_of_the_chart(runs, monkeypatch, capsys):
         assert np.asarray(picture.convert("L")).std() > 5
     shown = capsys.readouterr().out
     assert "real, held out" in shown and f"see {out}" in shown
+
+
+def test_what_is_no_run_of_images_is_left_out(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(RECIPES["ddpm"], "samplers", {"": {}}, raising=False)
+    out, points = tmp_path / "chart.png", tmp_path / "kl_directions"
+    assert cli.run(["train", "kl_directions", "--steps", "2", "--no-report", "--out", str(points)]) == 0
+    assert cli.run(["compare", str(points), str(runs / "ddpm"), str(tmp_path), "--out", str(out)]) == 0
+    left_out = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out: ")]
+    assert "kl_directions draws no images" in left_out[0] and str(tmp_path) in left_out[1]
+    assert [row["name"] for row in json.loads(out.with_suffix(".json").read_text())][-1] == "real, held out"
+    assert cli.run(["compare", str(points), str(tmp_path), "--out", str(out)]) == 2
+
+
+def test_the_ids_are_one_a_line(capsys):
+    assert cli.run(["list", "--ids"]) == 0
+    assert capsys.readouterr().out.split() == list(RECIPES)
 
 
 def test_rows_of_the_table_are_ordered():

@@ -7,7 +7,7 @@ import numpy as np
 import scratchgen as sg
 from scratchgen import ops, optim, tracing
 from scratchgen.autograd import Tensor, gradients
-from scratchgen.recording import leaves, mapped
+from scratchgen.recorded import leaves, mapped
 
 
 def rows(*shape, n=6, dtype="float32", seed=0):

@@ -12,7 +12,7 @@ import scratchgen as sg
 from scratchgen import nn, ops, optim, tracing
 from scratchgen.autograd import Tensor, gradients
 from scratchgen.random import Generator
-from scratchgen.recording import Recorded
+from scratchgen.recorded import Recorded
 from scratchgen.replay import KEPT
 
 X = rows(4, 3)
@@ -372,6 +372,19 @@ def test_a_shape_that_depends_on_numbers(step):
     with pytest.raises(sg.ReplayError, match=r"^replay: \w+ gives an array of shape \(.*\); \(.*\) was recorded$"):
         replay(X[1][0])
     assert_same_bits(step(X[0][0]), replay(X[0][0]))
+
+
+def test_a_number_cannot_be_written_to():
+    """As NumPy says it of the number itself; `x.sum()[...]` is an array, and its own."""
+
+    def step(x):
+        s = x.sum()
+        s[...] *= 2
+        return s
+
+    for run in (step, sg.replay(step)):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            run(X[0][0])
 
 
 def test_one_place_instead_of_several():

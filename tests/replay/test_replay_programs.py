@@ -159,3 +159,18 @@ def test_numbers_are_not_written_to():
     for seed in range(5):
         xs = arrays([(3, 4), ()], seed)
         assert_same_bits(step(*xs), replay(*xs))
+
+
+def test_a_determinant_and_its_gradient():
+    """Two results of one function of NumPy's, each a call of its own."""
+
+    def step(x):
+        sign, value = ops.linalg.slogdet(x)
+        return sign, value, *sg.grad(lambda x: ops.sum(ops.linalg.slogdet(x).logabsdet))(x)
+
+    step = sg.replay(step)
+    for seed in range(4):
+        (x,) = arrays([(3, 4, 4)], seed)
+        sign, value, *gradient = step(x)
+        np.testing.assert_array_equal((sign, value), np.linalg.slogdet(x))
+        np.testing.assert_array_equal(gradient, np.linalg.inv(x).swapaxes(-1, -2))

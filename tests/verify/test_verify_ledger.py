@@ -16,7 +16,7 @@ LEDGER = Ledger.load()
 FILES = files_by_id()
 EQUATIONS = pytest.mark.parametrize("equation", LEDGER.equations.values(), ids=LEDGER.equations)
 SLIPS = pytest.mark.parametrize("slip", LEDGER.slips.values(), ids=LEDGER.slips)
-FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models", "scratchgen/metrics")
+FORMULA_FOLDERS = ("scratchgen/distributions", "scratchgen/models", "scratchgen/metrics", "scratchgen/nn")
 
 
 def docstrings(path):
@@ -164,6 +164,10 @@ NO_FORMULA = {
     "models.diffusion.process": {"mix", "normals", "times"},
     "models.energy.metropolis": {"start", "fits", "random_walk"},
     "models.exact": {"gaussian"},
+    "models.flows.change": {"begin"},
+    "models.flows.coupling": {"network", "shuffle"},
+    "models.flows.glow": {"scale"},
+    "models.flows.images": {"squeezed"},
     "models.score.levels": {"meet", "time"},
     "models.score.network": {"network"},
     "models.score.score_sde": {"equation"},

@@ -113,14 +113,17 @@ def annealed_steps(sigma: Any, epsilon: float) -> Any:
 
 
 def annealed(
-    score: Callable[[Any, float], Any], x: Any, sigma: Any, epsilon: float, T: int, noise: Callable[[Any], Any]
-) -> Iterator[Any]:
+    score: Callable[[Any, float], Any], x: Any, sigma: Any, epsilon: float, T: int, noise: Callable[[Any], Any],
+    after: Callable[[Any, int], Any] | None = None,
+) -> Iterator[Any]:  # fmt: skip
     """Annealed Langevin dynamics (Song & Ermon 2019, Algorithm 1): T steps (2) at each level, one x at a time.
 
     score: (x, σ_i) ↦ the score of p blurred by N(0, σ_i²).  noise: makes z ~ N(0, I) of a shape.
+    after: (x, i) ↦ the x to go on from, where a step at level i = 0 … L−1 has led to x; by default x itself.
     """
     alpha = annealed_steps(sigma, epsilon)
     for i in range(sigma.shape[0]):
         for _ in range(T):
             x = step_half(x, score(x, float(sigma[i])), float(alpha[i]), noise(x.shape))
+            x = x if after is None else after(x, i)
             yield x

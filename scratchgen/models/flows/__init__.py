@@ -1,5 +1,14 @@
-"""Normalizing flows: invertible maps from data to noise whose Jacobians have cheap determinants."""
+"""Normalizing flows: invertible maps from data to noise whose Jacobians have cheap determinants.
 
-from scratchgen.models.flows import change, dequantise
+`change` has the change of variables and the simplest maps, `images` those of images, `dequantise` what a density says
+of grey levels; `density` is what all systems share; `coupling` has NICE and RealNVP, `glow` has Glow.
+"""
 
-__all__ = ["change", "dequantise"]
+from scratchgen.models.flows import change, coupling, density, dequantise, glow, images
+from scratchgen.models.flows.coupling import CouplingConfig, CouplingFlow
+from scratchgen.models.flows.glow import Glow, GlowConfig
+
+__all__ = [
+    "CouplingConfig", "CouplingFlow", "Glow", "GlowConfig", "change", "coupling", "density", "dequantise", "glow",
+    "images",
+]  # fmt: skip

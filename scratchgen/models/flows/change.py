@@ -22,6 +22,7 @@ Bengio 2014, arXiv:1410.8516, with s = 0; Dinh, Sohl-Dickstein & Bengio 2016, ar
 x_a alone; between two of them, (6) changes the roles.
 
 Everywhere: x and z (B, D), unless a map says more; log-determinants (B,), in nats.  Maps act on each example alone.
+Maps of images are in `images`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from scratchgen import ops
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import Array, backend_of
 from scratchgen.distributions.events import alike, per_example, same_precision, same_shape
+from scratchgen.nn.module import Module
 
 
 class Forward(NamedTuple):
@@ -90,6 +92,31 @@ class Compose:
         for flow in reversed(self.flows):
             z = flow.inverse(z)
         return z
+
+
+class Chain(Module):
+    """`Compose`, of maps that have parameters, and of those that start from data: they have a `start(x)`."""
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self.flows = list(flows)
+
+    def forward_and_log_det(self, x: Array) -> Forward:
+        return Compose(self.flows).forward_and_log_det(x)
+
+    def inverse(self, z: Array) -> Array:
+        return Compose(self.flows).inverse(z)
+
+    def start(self, x: Array) -> None:
+        """Show each map what reaches it."""
+        for flow in self.flows:
+            begin(flow, x)
+            x = flow.forward_and_log_det(x).z
+
+
+def begin(flow: Flow, x: Array) -> None:
+    """Show the map its first data, if it has a use for them."""
+    if hasattr(flow, "start"):
+        flow.start(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +192,10 @@ class Triangular:
 
 @dataclass(frozen=True, eq=False)
 class Permutation:
-    """z_i = x_π(i), eq. (6).  order: π(0) … π(D−1), plain integers.
+    """z_i = x_π(i), eq. (6), along the last axis of x (B, …, D): of images, the channels.
 
-    Raises ValueError if they are not 0 … D−1 in some order, or x does not have as many columns.
+    order: π(0) … π(D−1), plain integers.
+    Raises ValueError if they are not 0 … D−1 in some order, or x does not have as many along its last axis.
     """
 
     order: Sequence[int]
@@ -177,14 +205,18 @@ class Permutation:
             raise ValueError(f"flow.Permutation: {list(self.order)} is no order of 0 … {len(self.order) - 1}")
 
     def forward_and_log_det(self, x: Array) -> Forward:
-        same_shape("flow.Permutation", "a batch", (*x.shape[:1], len(self.order)), x=x)
+        same_shape("flow.Permutation", "a batch", self._fitting(x), x=x)
         zeros = backend_of(value_of(x)).zeros(x.shape[:1], x.dtype)
-        return Forward(ops.take(x, list(self.order), axis=1), zeros)
+        return Forward(ops.take(x, list(self.order), axis=-1), zeros)
 
     def inverse(self, z: Array) -> Array:
-        same_shape("flow.Permutation", "a batch", (*z.shape[:1], len(self.order)), z=z)
+        same_shape("flow.Permutation", "a batch", self._fitting(z), z=z)
         back = sorted(range(len(self.order)), key=lambda i: self.order[i])
-        return ops.take(z, back, axis=1)
+        return ops.take(z, back, axis=-1)
+
+    def _fitting(self, x: Array) -> tuple[int, ...]:
+        """The shape that x should have: any, but for the last axis, which is not the batch's."""
+        return (*x.shape[: max(1, x.ndim - 1)], len(self.order))
 
 
 class Affine(NamedTuple):
@@ -196,9 +228,9 @@ class Affine(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Coupling:
-    """The first k numbers stay, and scale and shift the others, eq. (7).
+    """The first k numbers of the last axis stay, and scale and shift the others, eq. (7).
 
-    conditioner: x_a (B, k) ↦ s, t, both (B, D−k).  k: 1 … D−1.
+    x: (B, …, D): of images, channels stay and move.  conditioner: x_a (B, …, k) ↦ s, t, both (B, …, D−k).  k: 1 … D−1.
     Raises ValueError if no number stays or none moves, or if s or t does not fit, TypeError if precisions differ.
     """
 
@@ -207,17 +239,17 @@ class Coupling:
 
     def forward_and_log_det(self, x: Array) -> Forward:
         a, b, s, t = self._split(x)
-        return Forward(ops.concatenate([a, ops.exp(s) * b + t], axis=1), per_example(s))
+        return Forward(ops.concatenate([a, ops.exp(s) * b + t], axis=-1), per_example(s))
 
     def inverse(self, z: Array) -> Array:
         a, b, s, t = self._split(z)
-        return ops.concatenate([a, (b - t) * ops.exp(-s)], axis=1)
+        return ops.concatenate([a, (b - t) * ops.exp(-s)], axis=-1)
 
     def _split(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """x_a, x_b, s(x_a), t(x_a): the same from z, since z_a = x_a."""
-        if x.ndim != 2 or not 0 < self.k < x.shape[1]:
+        if x.ndim < 2 or not 0 < self.k < x.shape[-1]:
             raise ValueError(f"flow.Coupling: {x.shape} cannot be split after {self.k}")
-        a, b = x[:, : self.k], x[:, self.k :]
+        a, b = x[..., : self.k], x[..., self.k :]
         s, t = self.conditioner(a)
         alike("flow.Coupling", "the part that moves", b, s=s, t=t)
         return a, b, s, t

@@ -22,22 +22,33 @@ that t can be drawn at random in training.  A diffusion is this model with laten
 
 and (7) and (4) are then its two bounds, term by term.
 
+The system at the end learns both directions, each step a perceptron.  Nobody knows the marginals of such a q, so (4) is
+its loss, at one chain of latents for each picture.  The more levels, the less has to be said by the prior: what is
+left of a picture's law once z_1 is known is explained by z_2, and what N(0, I) is fitted to is the code of a code.  A
+sample goes down the chain, with a draw at every level but the last: as in `vae`, x is the decoder's mean.
+
 Sønderby et al. (2016); Kingma et al. (2021, §2); Luo (2022, eqs. 20–29).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import pairwise
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 from scratchgen import ops
 from scratchgen.distributions import gaussian
 from scratchgen.models.diffusion.bound import Bound, bound
 from scratchgen.models.diffusion.process import mean_from_eps, times
 from scratchgen.models.diffusion.schedule import Schedule, pick
-from scratchgen.models.latent.bound import elbo_sampled
-from scratchgen.models.latent.vae import Gaussian, gaussian_decoder, latent
+from scratchgen.models.latent.bound import elbo_importance, elbo_sampled
+from scratchgen.models.latent.vae import Gaussian, Pixels, gaussian_decoder, latent
+from scratchgen.models.system import System
+from scratchgen.nn.mlp import MLP
+from scratchgen.random import Generator
 
 
 class Affine(NamedTuple):
@@ -170,3 +181,145 @@ def _check(model: Hierarchy, zs: Sequence[Any]) -> None:
     if not len(model.up) == len(model.down) == len(zs) >= 1:
         up, down = len(model.up), len(model.down)
         raise ValueError(f"a hierarchy of {up} steps up and {down} down cannot have {len(zs)} latents")
+
+
+@dataclass(frozen=True)
+class HVAEConfig:
+    """shape: of one picture, or of any x.  latents: numbers in z_1 … z_T.  widths: of the hidden layers of every step
+    up; of a step down they stand the other way round; none: every step is affine.  decoder: see `Pixels`.  levels: grey
+    levels of the data, None if it is continuous.  Raises ValueError for what makes no model.
+    """
+
+    shape: tuple[int, ...] = (8, 8, 1)
+    latents: tuple[int, ...] = (16, 8)
+    widths: tuple[int, ...] = (256, 256)
+    decoder: Literal["gaussian", "bernoulli"] = "gaussian"
+    levels: int | None = 17
+
+    @property
+    def latent(self) -> int:
+        """Numbers in z_1: what is drawn from."""
+        return self.latents[0]
+
+    def __post_init__(self) -> None:
+        if not self.latents or min(*self.latents, *self.widths, *self.shape) < 1:
+            raise ValueError(f"HVAEConfig: there must be latents, and latents, widths and shape positive, not {self}")
+
+
+class Loss(NamedTuple):
+    """Per example (B,), in nats: −L, and its terms: −log p(x|z_1), the sum of the log-ratios, and the top's KL."""
+
+    loss: Any
+    reconstruction: Any
+    transitions: Any
+    prior: Any
+
+
+NEAR = 0.1
+"""How near to N(0, I) every step begins: a variance is the exponential of what a step says, and the next reads it."""
+
+
+class HVAE(System):
+    """The system: every step of both directions is a perceptron, that ends in a mean and a log-variance."""
+
+    def __init__(self, config: HVAEConfig, *, rng: Generator) -> None:
+        self.config, widths = config, config.widths
+        sizes = list(pairwise((prod(config.shape), *config.latents)))
+        self.pixels = Pixels(config.decoder, config.shape, config.levels)
+        self.up = [MLP(low, *widths, 2 * high, rng=rng, gain=NEAR) for low, high in sizes]
+        self.down = [MLP(high, *widths[::-1], low if t == 0 else 2 * low, rng=rng, gain=NEAR if t else 1.0)
+                     for t, (low, high) in enumerate(sizes)]  # fmt: skip
+
+    def start(self, batch: Any, rng: Generator) -> None:
+        self.pixels.start(self.pixels.observe(batch, rng))
+
+    def encode(self, z: Any, t: int = 1) -> Gaussian:
+        """q(z_t|z_{t−1}), its mean and log-variance (B, d_t).  z: z_{t−1}, or, for t = 1, an observed x, (B, …)."""
+        return Gaussian.halves(self.up[t - 1](ops.reshape(z, (z.shape[0], -1))))
+
+    def decode(self, z: Any, t: int = 1) -> Any:
+        """p(z_{t−1}|z_t), a `Gaussian`, or, for t = 1, p(x|z_1), as `Pixels` has it.  z: z_t, (B, d_t)."""
+        h = self.down[t - 1](z)
+        return Gaussian.halves(h) if t > 1 else self.pixels.decoded(h)
+
+    def hierarchy(self) -> Hierarchy:
+        """Both directions, as the equations take them."""
+        steps = range(1, len(self.up) + 1)
+        up = [_once(partial(self.encode, t=t)) for t in steps]
+        return Hierarchy(up, [partial(self.decode, t=t) for t in steps], self.pixels.log_lik)
+
+    def chain(self, model: Hierarchy, x: Any, rng: Generator) -> list[Any]:
+        """z_1 … z_T ~ q(z_{1:T}|x), the lowest drawn first."""
+        sizes = self.config.latents
+        return posterior_sample(model, x, [rng.standard_normal((x.shape[0], d), x.dtype) for d in sizes])
+
+    def bound(self, x: Any, rng: Generator) -> Bound:
+        """L at one chain for each x, term by term, eq. (4).  x: observed, (B, …)."""
+        model = self.hierarchy()
+        return elbo_neighbours(model, x, self.chain(model, x, rng))
+
+    def loss(self, x: Any, rng: Generator) -> Loss:
+        """−L, eq. (4), at one chain for each picture."""
+        found = self.bound(self.pixels.observe(x, rng), rng)
+        return Loss(-found.elbo, found.reconstruction, ops.sum(found.transitions, axis=1), found.prior)
+
+    def elbo(self, x: Any, rng: Generator) -> Any:
+        """L at one chain for each x, (B,), in nats: unbiased, and below log p(x) in the mean.  x: observed, (B, …)."""
+        return self.frozen().bound(x, rng).elbo
+
+    def weighed(self, x: Any, rng: Generator, K: int, at_once: int = 16) -> tuple[Any, Any]:
+        """log p(x, z_{1:T}) and log q(z_{1:T}|x) at K chains of each x, both (K, B), in nats; at_once: chains that go
+        through the networks together.  x: observed, (B, …)."""
+        system, parts = self.frozen(), []
+        for k in range(0, K, at_once):
+            n, model = min(at_once, K - k), system.hierarchy()
+            xs = ops.tile(x, (n, *(1,) * (x.ndim - 1)))
+            zs = system.chain(model, xs, rng)
+            both = log_joint(model, xs, zs), log_posterior(model, xs, zs)
+            parts.append([ops.reshape(a, (n, x.shape[0])) for a in both])
+        return ops.concatenate([a for a, _ in parts]), ops.concatenate([b for _, b in parts])
+
+    def iwae(self, x: Any, rng: Generator, K: int) -> Any:
+        """The bound of K chains of each x, (B,), in nats: the nearer to log p(x) the larger K.  x: observed."""
+        return elbo_importance(*self.weighed(x, rng, K))
+
+    def reconstruct(self, x: Any, t: int = 1) -> Any:
+        """What z_t keeps of x: every mean up to level t, and every mean back down.  x: observed, (B, …)."""
+        model, z = self.frozen(), x
+        for s in range(1, t + 1):
+            z = model.encode(z, s).mu
+        for s in range(t, 1, -1):
+            z = model.decode(z, s).mu
+        return model.pixels.mean(model.decode(z))
+
+    def prior(self, n: int, rng: Generator) -> Any:
+        """z_T ~ N(0, I) for n samples, in the network's precision."""
+        return rng.standard_normal((n, self.config.latents[-1]), self.up[0].layers[0].w.dtype)
+
+    def descend(self, z: Any, rng: Generator, t: int | None = None) -> Any:
+        """z_1 ~ p(z_1|z_t), level by level.  z: z_t, (n, d_t); t: by default T."""
+        model = self.frozen()
+        for s in range(len(self.up) if t is None else t, 1, -1):
+            z = latent(rng, model.decode(z, s))
+        return z
+
+    def draw(self, z: Any) -> Any:
+        """E[x|z_1], (n, …).  z: z_1, (n, d_1)."""
+        model = self.frozen()
+        return model.pixels.mean(model.decode(z))
+
+    def sample(self, n: int, rng: Generator) -> Any:
+        """n pictures, down the whole chain of eq. (1): E[x|z_1] at z_1 from z_2 from … from z_T ~ p(z_T)."""
+        return self.draw(self.descend(self.prior(n, rng), rng))
+
+
+def _once(kernel: Callable[[Any], Gaussian]) -> Callable[[Any], Gaussian]:
+    """The kernel, which is asked for its latent and then for its density, and computes once."""
+    known: dict[int, tuple[Any, Gaussian]] = {}
+
+    def ask(z: Any) -> Gaussian:
+        if id(z) not in known:
+            known[id(z)] = z, kernel(z)  # z is kept, so that its id stays its own
+        return known[id(z)][1]
+
+    return ask

@@ -207,14 +207,17 @@ class VAE(System):
         q = model.encode(x)
         return -negative_elbo(x, model.decode(latent(rng, q)), *q, model.pixels.log_lik).loss
 
-    def iwae(self, x: Any, rng: Generator, K: int, at_once: int = 16) -> Any:
-        """L_K at K codes of each x, eq. (6), (B,), in nats: the nearer to log p(x) the larger K.  x: observed."""
+    def weighed(self, x: Any, rng: Generator, K: int, at_once: int = 16) -> tuple[Any, Any]:
+        """log p(x, z_k) and log q(z_k|x) at K codes of each x, both (K, B), in nats; at_once: codes that go through
+        the network together.  x: observed, (B, …)."""
         model = self.frozen()
         q = model.encode(x)
-        counts = [min(at_once, K - k) for k in range(0, K, at_once)]
-        parts = [model.terms(x, q, rng, count) for count in counts]
-        log_joint, log_q = (ops.concatenate(rows) for rows in zip(*((a + b, c) for a, b, c in parts), strict=True))
-        return elbo_importance(log_joint, log_q)
+        parts = [model.terms(x, q, rng, min(at_once, K - k)) for k in range(0, K, at_once)]
+        return ops.concatenate([a + b for a, b, _ in parts]), ops.concatenate([c for _, _, c in parts])
+
+    def iwae(self, x: Any, rng: Generator, K: int) -> Any:
+        """L_K at K codes of each x, eq. (6), (B,), in nats: the nearer to log p(x) the larger K.  x: observed."""
+        return elbo_importance(*self.weighed(x, rng, K))
 
     def reconstruct(self, x: Any) -> Any:
         """E[x|z] at the mean z of q(z|x).  x: observed, (B, …)."""

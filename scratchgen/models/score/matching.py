@@ -72,6 +72,11 @@ def hutchinson(field: Field, x: Array, v: Array) -> Divergence:
     return Divergence(value, per_example(pull(v) * v))
 
 
+def signs(x: Array, rng: Any) -> Array:
+    """v of ±1, equally likely, like x: a probe for score.hutchinson."""
+    return backend_of(value_of(x)).where(rng.random(x.shape, x.dtype) < 0.5, -1.0, 1.0).astype(x.dtype)
+
+
 def fisher(score: Array, s: Array) -> Array:
     """½‖∇log p − s‖², eq. (1).  score: ∇log p(x), and s: the model's, both (B, …).  Returns (B,)."""
     same_shape("fisher", "score", score.shape, s=s)

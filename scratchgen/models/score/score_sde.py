@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from math import log, prod
 from typing import Any, NamedTuple
 
-from scratchgen.backend import active, backend_of, float64
+from scratchgen.backend import active, float64
 from scratchgen.distributions import gaussian
 from scratchgen.models.flows import dequantise
 from scratchgen.models.score import network, samplers, sde
@@ -159,7 +159,3 @@ class ScoreSDE(System):
         """What lies below log P(x0), eq. (4), in nats.  u: uniform noise (K, B, …).  probe: as in `log_prob`."""
         assert self.config.levels is not None
         return dequantise.code(lambda x: self.log_prob(x, steps, probe), x0, self.config.levels, u)
-
-    def signs(self, x: Any, rng: Generator) -> Any:
-        """A probe like x: ±1, equally likely."""
-        return backend_of(x).where(rng.random(x.shape, x.dtype) < 0.5, -1.0, 1.0).astype(x.dtype)
