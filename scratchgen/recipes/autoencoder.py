@@ -147,9 +147,9 @@ class DeconvAutoencoderRecipe(ConvAutoencoderRecipe):
 
 
 def directions(train: np.ndarray) -> pca.Axes:
-    """The mean and all principal directions of images, largest variance first, on the host."""
-    flat = active().asarray(train.reshape(len(train), -1).astype(np.float64))
-    return pca.Axes(*map(on_host, pca.components(flat)))
+    """All principal directions of images, on the host."""
+    flat = train.reshape(len(train), -1).astype(np.float64)
+    return pca.Axes(*map(on_host, pca.components(active().asarray(flat))))
 
 
 def pca_errors(train: np.ndarray, x: np.ndarray) -> list[float]:
@@ -159,7 +159,7 @@ def pca_errors(train: np.ndarray, x: np.ndarray) -> list[float]:
     """
     flat = x.reshape(len(x), -1).astype(np.float64)
     found = directions(train)
-    z = pca.transform(flat, found)
+    z = (flat - found.mean) @ found.components.T
     whole = np.square(flat - found.mean).sum(axis=1).mean()
     left = whole - np.cumsum(np.square(z).mean(axis=0))
     return [float(e) / flat.shape[1] for e in (whole, *left.clip(min=0)[:64])]
