@@ -36,6 +36,7 @@ from scratchgen.recipes.realnvp_2d import NICE2DRecipe, RealNVP2DRecipe
 from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained
 from scratchgen.recipes.score_matching import ScoreMatchingRecipe
 from scratchgen.recipes.score_sde import ScoreSDERecipe, ScoreSDESubVPRecipe, ScoreSDEVERecipe
+from scratchgen.recipes.tangent_prop import TangentPropRecipe
 from scratchgen.recipes.vae import BernoulliVAERecipe, BetaVAERecipe, VAERecipe
 from scratchgen.recipes.vqvae import VQVAEEMARecipe, VQVAERecipe
 from scratchgen.recipes.wgan import WGANGPRecipe, WGANRecipe
@@ -45,7 +46,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     NCSNRecipe(), NCSN2DRecipe(), ScoreMatchingRecipe(),
     GANRecipe(), WGANRecipe(), WGANGPRecipe(), OptimalDiscriminatorRecipe(),
     AutoencoderRecipe(), LinearAutoencoderRecipe(), ConvAutoencoderRecipe(), DeconvAutoencoderRecipe(),
-    ContractiveRecipe(), DenoisingRecipe(),
+    ContractiveRecipe(), DenoisingRecipe(), TangentPropRecipe(),
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(), VQVAERecipe(), VQVAEEMARecipe(),
     PixelCNNRecipe(), GPTRecipe(),
     NICERecipe(), RealNVPRecipe(), GlowRecipe(), NICE2DRecipe(), RealNVP2DRecipe(),

@@ -2,7 +2,8 @@
 
 `bound` is what they maximise; `vae` has one Gaussian latent, `hierarchical` a chain of them, `quantise` and `vqvae` a
 codebook.  `autoencoder` has a code, and no law of it; that of `contractive` follows the data, and `denoising` learns
-their score.  `tangents` looks at what a code has learnt, `predictive` at what a posterior expects to see next.
+their score.  `tangents` looks at what a code has learnt, `tangent_classifier` is taught by tangents, `predictive` says
+what a posterior expects to see next.
 """
 
 from scratchgen.models.latent import (
@@ -13,6 +14,7 @@ from scratchgen.models.latent import (
     hierarchical,
     predictive,
     quantise,
+    tangent_classifier,
     tangents,
     vae,
     vqvae,
@@ -21,5 +23,5 @@ from scratchgen.models.latent.vqvae import VQVAE, VQVAEConfig
 
 __all__ = [
     "VQVAE", "VQVAEConfig", "autoencoder", "bound", "contractive", "denoising", "hierarchical", "predictive",
-    "quantise", "tangents", "vae", "vqvae",
+    "quantise", "tangent_classifier", "tangents", "vae", "vqvae",
 ]  # fmt: skip
