@@ -20,6 +20,7 @@ from scratchgen.recipes.gan import GANRecipe
 from scratchgen.recipes.glow import GlowRecipe
 from scratchgen.recipes.gpt import GPTRecipe
 from scratchgen.recipes.hvae import HVAERecipe
+from scratchgen.recipes.ising import IsingRecipe
 from scratchgen.recipes.kl_directions import KLDirectionsRecipe
 from scratchgen.recipes.kmeans import KMeansRecipe
 from scratchgen.recipes.ncsn import NCSNRecipe
@@ -28,6 +29,7 @@ from scratchgen.recipes.nmf import NMFRecipe
 from scratchgen.recipes.optimal_discriminator import OptimalDiscriminatorRecipe
 from scratchgen.recipes.pca import PCARecipe
 from scratchgen.recipes.pixelcnn import PixelCNNRecipe
+from scratchgen.recipes.product_of_experts import ProductOfExpertsRecipe
 from scratchgen.recipes.rbm import RBMRecipe
 from scratchgen.recipes.realnvp import NICERecipe, RealNVPRecipe
 from scratchgen.recipes.realnvp_2d import NICE2DRecipe, RealNVP2DRecipe
@@ -48,7 +50,7 @@ SYSTEMS: tuple[Recipe, ...] = (
     VAERecipe(), BernoulliVAERecipe(), BetaVAERecipe(), HVAERecipe(), VQVAERecipe(), VQVAEEMARecipe(),
     PixelCNNRecipe(), GPTRecipe(),
     NICERecipe(), RealNVPRecipe(), GlowRecipe(), NICE2DRecipe(), RealNVP2DRecipe(),
-    RBMRecipe(), EBMRecipe(), EBM2DRecipe(),
+    RBMRecipe(), EBMRecipe(), EBM2DRecipe(), IsingRecipe(), ProductOfExpertsRecipe(),
     KMeansRecipe(), AgglomerativeRecipe(), PCARecipe(), NMFRecipe(), KLDirectionsRecipe(),
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.id: recipe for recipe in SYSTEMS}
