@@ -29,9 +29,9 @@ class WGANRecipe(AdversarialRecipe):
     file = "scratchgen/models/adversarial/wgan.py"
     config_type = WGANConfig
     system = WGAN
-    variant: ClassVar[dict[str, Any]] = {"penalty": None}
+    variant: ClassVar[dict[str, Any]] = {"penalty": None, "clip": 0.02, "k": 5, "noise": 0.0}
     train = TrainConfig(
-        steps=3000, batch_size=64, lr=5e-4, final_lr=0.1, beta1=0.0, beta2=0.9, ema_decay=0.99, checkpoint_every=500,
+        steps=3000, batch_size=64, lr=1e-3, final_lr=0.1, beta1=0.0, beta2=0.9, ema_decay=0.99, checkpoint_every=500,
         log_every=10,
     )  # fmt: skip
     equations = (
