@@ -62,22 +62,31 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Speed to the right, quality upwards, diversity as colour."""
-    points = [row for row in rows if row["speed"] is not None]
-    fig = pictures.figure(8.0, 5.6)
-    axes = fig.add_subplot()
-    seen = axes.scatter([r["speed"] for r in points], [r["frechet"] for r in points], s=70, zorder=3,
+    """Speed to the right, quality upwards, diversity as colour; numbers in the dots, the best first, and their names
+    beside."""
+    from matplotlib.ticker import LogLocator
+
+    points = sorted((row for row in rows if row["speed"] is not None), key=lambda row: row["frechet"])
+    fig = pictures.figure(9.0, max(5.0, 0.19 * len(points) + 0.6))
+    axes, names = fig.subplots(1, 2, width_ratios=(2.4, 1))
+    seen = axes.scatter([r["speed"] for r in points], [r["frechet"] for r in points], s=130, zorder=3,
                         c=[r["recall"] for r in points], cmap="viridis", vmin=0, vmax=1, edgecolors="k")  # fmt: skip
-    for row in points:
+    for i, row in enumerate(points, 1):
+        ink = "white" if row["recall"] < 0.6 else "black"
         place = row["speed"], row["frechet"]
-        axes.annotate(row["name"], place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(str(i), place, ha="center", va="center", fontsize=6.5, color=ink, zorder=4)
+        names.text(0, 1 - i / (len(points) + 1), f"{i:2d}   {row['name']}", fontsize=7.5, va="center")
+    names.set_axis_off()
     floor = next(row["frechet"] for row in rows if row["speed"] is None)
     axes.axhline(floor, ls="--", lw=0.9, color="k")
     axes.annotate("real images, held out", (0.01, floor), xycoords=("axes fraction", "data"), xytext=(0, 4),
                   textcoords="offset points", fontsize=8)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="images a second →", ylabel="← Fréchet distance")
-    axes.margins(x=0.15)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.margins(x=0.08)
     axes.invert_yaxis()
     axes.grid(alpha=0.25)
-    fig.colorbar(seen, label="recall", shrink=0.8)
+    fig.colorbar(seen, label="recall", ax=axes, location="bottom", shrink=0.6, aspect=30)
     pictures.save(fig, path)
