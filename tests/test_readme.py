@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scratchgen.recipes import RECIPES
 from scratchgen.verify.ledger import Ledger
 
 README = Path(__file__).parents[1] / "README.md"
@@ -34,6 +35,12 @@ def test_it_counts_what_the_ledger_has():
     assert f"checks {len(ledger.equations)} equations" in text
     assert f"{len(ledger.mutants)} wrong formulas are put" in text
     assert f"proves {len(ledger.slips)} misprints" in text
+
+
+def test_every_system_has_its_figure():
+    text = README.read_text(encoding="utf-8").split("<!-- figures -->")[1].split("<!-- end of figures -->")[0]
+    rows = re.findall(r"^\| \[(\w+)\]\(([\w/.]+)\) \| (\w+) \| .+: .+ \|$", text, re.M)
+    assert rows == [(recipe.id, recipe.file, recipe.dataset) for recipe in RECIPES.values()]
 
 
 def test_nothing_is_left_to_fill_in():
