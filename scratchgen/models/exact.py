@@ -27,7 +27,7 @@ from scratchgen.backend import Array, backend_of
 from scratchgen.distributions.events import same_precision
 from scratchgen.distributions.gaussian import LOG_2PI
 from scratchgen.models.diffusion.schedule import Schedule
-from scratchgen.models.score.levels import meet
+from scratchgen.models.levels import meet
 
 
 @dataclass(frozen=True, eq=False)

@@ -168,7 +168,7 @@ NO_FORMULA = {
     "models.flows.coupling": {"network", "shuffle"},
     "models.flows.glow": {"scale"},
     "models.flows.images": {"squeezed"},
-    "models.score.levels": {"meet", "time"},
+    "models.levels": {"meet", "time"},
     "models.score.network": {"network"},
     "models.score.score_sde": {"equation"},
     "models.score.sde": {"time_of"},

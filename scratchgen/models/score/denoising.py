@@ -20,7 +20,7 @@ from typing import Any
 from scratchgen import ops
 from scratchgen.backend import Array
 from scratchgen.distributions.events import per_example, same_shape
-from scratchgen.models.score.levels import meet
+from scratchgen.models.levels import meet
 
 
 def denoising_target(x: Array, xt: Array, sigma: Any) -> Array:

@@ -28,9 +28,9 @@ from scratchgen import ops
 from scratchgen.backend import active, backend_of, float64
 from scratchgen.distributions.events import alike
 from scratchgen.models.energy import langevin
+from scratchgen.models.levels import meet
 from scratchgen.models.score import network
 from scratchgen.models.score.denoising import denoising
-from scratchgen.models.score.levels import meet
 from scratchgen.models.system import System
 from scratchgen.nn.unet import UNetConfig
 from scratchgen.random import Generator

@@ -23,7 +23,7 @@ from typing import Any
 from scratchgen import ops
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import Array, backend_of
-from scratchgen.models.score.levels import meet, time
+from scratchgen.models.levels import meet, time
 from scratchgen.nn.layers import SinusoidalEmbedding
 from scratchgen.nn.mlp import MLP
 from scratchgen.nn.module import Module

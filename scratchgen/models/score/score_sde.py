@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 from scratchgen.backend import active, float64
 from scratchgen.distributions import gaussian
 from scratchgen.models.flows import dequantise
+from scratchgen.models.levels import meet
 from scratchgen.models.score import network, samplers, sde
 from scratchgen.models.score.denoising import denoising
-from scratchgen.models.score.levels import meet
 from scratchgen.models.score.solvers import rk4
 from scratchgen.models.system import System
 from scratchgen.nn.unet import UNetConfig

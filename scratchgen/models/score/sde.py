@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, Protocol
 from scratchgen import ops
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import Array, backend_of
-from scratchgen.models.score.levels import meet, time
+from scratchgen.models.levels import meet, time
 from scratchgen.models.score.matching import divergence, hutchinson
 from scratchgen.models.score.solvers import Field, Step, integrate, rk4
 

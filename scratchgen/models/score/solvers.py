@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from scipy.integrate import solve_ivp
 
 from scratchgen.backend import Array, backend_of
-from scratchgen.models.score.levels import meet
+from scratchgen.models.levels import meet
 
 Field = Callable[[Array, float], Array]
 Step = Callable[[Field, Array, float, float], Array]
