@@ -93,10 +93,7 @@ def between(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
 
 def interpolation(path: Path, images: np.ndarray, steps: int) -> Picture:
     """Rows of images drawn along lines between codes, (n·steps, H, W, C)."""
-    rows = len(images) // steps
-    fig = pictures.figure(8.0, 8.0 * rows / steps + 0.3)
-    pictures.show(fig.add_subplot(), pictures.tiles(images, steps), "straight lines between the codes of two images")
-    pictures.save(fig, path)
+    pictures.ways(path, images.reshape(-1, steps, *images.shape[1:]), "straight lines between the codes of two images")
     return Picture(
         path.name, "From one image to another", "Each row is drawn from codes on a straight line; at its ends are the "
         "codes of two real images. Where codes leave no holes, what lies between digits is drawn with as sure a hand.",

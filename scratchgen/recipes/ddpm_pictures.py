@@ -46,10 +46,7 @@ def _samples(trained: Trained, results: Results) -> Picture:
 
 
 def _film(trained: Trained, results: Results) -> Picture:
-    frames = results.arrays["film"]
-    factor = max(1, 560 // (frames.shape[2] * 5 + 4))
-    sheets = [pictures.enlarge(pictures.tiles(f, 5), factor) for f in frames]
-    pictures.film(sheets, trained.run.pictures / "denoising.gif")
+    pictures.film(trained.run.pictures / "denoising.gif", results.arrays["film"])
     return Picture(
         "denoising.gif", "From noise to digits", "Ten images on their way from x_T, pure noise, to x_0.",
         "An animation of ten images turning from noise into handwritten digits.", True,

@@ -16,7 +16,7 @@ from scratchgen.models.flows.dequantise import bits_per_dim
 from scratchgen.random import Generator
 from scratchgen.recipes import flow_pictures
 from scratchgen.recipes.quality import JUDGED, histogram_bits, judged, quality_table, rounded
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, by_chunks, on_host
 from scratchgen.train.report import Picture, Table
 
 CHUNK = 90  # images that go through the network together
@@ -105,8 +105,7 @@ class FlowRecipe(Recipe):
 
 def decoded(model: Density, z: Any) -> np.ndarray:
     """Images of noise z (n, D), at the nearest grey levels, a chunk at a time."""
-    parts = [z[i : i + CHUNK] for i in range(0, z.shape[0], CHUNK)]
-    return rounded(np.concatenate(side_by_side(lambda part: on_host(model.decode(part)), parts)), model.levels)
+    return rounded(by_chunks(model.decode, z, CHUNK), model.levels)
 
 
 def between(model: Density, data: Dataset) -> np.ndarray:

@@ -53,16 +53,13 @@ def _temperatures(trained: Trained, results: Results, heats: Sequence[float]) ->
 
 
 def _between(trained: Trained, results: Results) -> Picture:
-    ways = results.arrays["between"]  # (rows, stops, H, W, C)
-    rows, stops = ways.shape[:2]
-    fig = pictures.figure(8.0, 8.0 * rows / stops + 0.3)
-    pictures.show(fig.add_subplot(), pictures.tiles(ways.reshape(-1, *ways.shape[2:]), stops),
-                  "real, held out  →  straight through the noise  →  real, held out")  # fmt: skip
-    pictures.save(fig, trained.run.pictures / "between.png")
+    ways = results.arrays["between"]
+    title = "real, held out  →  straight through the noise  →  real, held out"
+    pictures.ways(trained.run.pictures / "between.png", ways, title)
     return Picture(
         "between.png", "Between two images", "The first and the last of each row are real: a flow gives every image a "
         "noise of its own, z = g(x), and back. In between lie g⁻¹((1 − t)·z₀ + t·z₁).",
-        f"{rows} rows of images, each turning from one real image into another.",
+        f"{len(ways)} rows of images, each turning from one real image into another.",
     )  # fmt: skip
 
 

@@ -24,15 +24,12 @@ def samples(trained: Trained, results: Results, name: str) -> Picture:
 
 
 def between(trained: Trained, results: Results) -> Picture:
-    ways = results.arrays["between"]  # (rows, stops, H, W, C)
-    rows, stops = ways.shape[:2]
-    fig = pictures.figure(8.0, 8.0 * rows / stops + 0.1)
-    pictures.show(fig.add_subplot(), pictures.tiles(ways.reshape(-1, *ways.shape[2:]), stops))
-    pictures.save(fig, trained.run.pictures / "between.png")
+    ways = results.arrays["between"]
+    pictures.ways(trained.run.pictures / "between.png", ways)
     return Picture(
         "between.png", "Between two noises", "Each row goes from one z to another, by cos φ·z₀ + sin φ·z₁, whose every "
         "point is as likely a noise as its ends. One image turns into another through others, not by fading.",
-        f"{rows} rows of images, each turning from one into another.",
+        f"{len(ways)} rows of images, each turning from one into another.",
     )  # fmt: skip
 
 

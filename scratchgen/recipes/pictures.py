@@ -103,12 +103,22 @@ def plane(axes: Any, title: str, limit: float) -> None:
     axes.set_title(title, loc="left", fontsize=10)
 
 
-def film(frames: list[np.ndarray], path: Path, milliseconds: int = 70, hold: int = 2500) -> None:
-    """Sheets as an animated GIF that pauses on its last frame."""
+def ways(path: Path, images: np.ndarray, title: str = "") -> None:
+    """Ways from one image to another, a row each.  images: (rows, stops, H, W, C)."""
+    rows, stops = images.shape[:2]
+    fig = figure(8.0, 8.0 * rows / stops + (0.3 if title else 0.1))
+    show(fig.add_subplot(), tiles(images.reshape(-1, *images.shape[2:]), stops), title)
+    save(fig, path)
+
+
+def film(path: Path, images: np.ndarray, columns: int = 5, milliseconds: int = 70, hold: int = 2500) -> None:
+    """Images (frames, N, H, W, C) as an animated GIF that pauses on its last frame."""
     import io
 
     from PIL import Image
 
+    factor = max(1, 560 // (images.shape[2] * columns + columns - 1))
+    frames = [enlarge(tiles(each, columns), factor) for each in images]
     pictures = [Image.fromarray(f.squeeze(-1) if f.shape[-1] == 1 else f) for f in frames]
     times = [milliseconds] * (len(frames) - 1) + [hold]
     file = io.BytesIO()

@@ -18,7 +18,7 @@ from scratchgen.models.autoregressive import PixelCNN, PixelCNNConfig
 from scratchgen.random import Generator
 from scratchgen.recipes import pixelcnn_pictures
 from scratchgen.recipes.quality import JUDGED, histogram_bits, judged, quality_table
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, by_chunks, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
@@ -153,12 +153,7 @@ def draw(
 
 def pixel_costs(model: PixelCNN, k: np.ndarray) -> np.ndarray:
     """−log₂ p(k_i | k_1 … k_{i−1}) of every pixel of images (N, H, W)."""
-
-    def one(part: np.ndarray) -> np.ndarray:
-        k = active().asarray(part)
-        return on_host(F.cross_entropy(model.logits(k), k)).astype(np.float64) / np.log(2)
-
-    return np.concatenate(side_by_side(one, [k[i : i + CHUNK] for i in range(0, len(k), CHUNK)]))
+    return by_chunks(lambda k: F.cross_entropy(model.logits(k), k), k, CHUNK).astype(np.float64) / np.log(2)
 
 
 def sight(model: PixelCNN) -> np.ndarray:

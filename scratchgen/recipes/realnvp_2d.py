@@ -154,10 +154,10 @@ def way(model: CouplingFlow, n: int, rng: Generator) -> np.ndarray:
     Exchanges that are still to come are made at once, so that nothing is mirrored from one picture to the next.
     """
     flows = model.flow.flows[::-1]
-    after = [i for i, flow in enumerate(flows) if isinstance(flow, Coupling)]
+    after = {i for i, flow in enumerate(flows) if isinstance(flow, Coupling)}
     states, z = [], rng.standard_normal((n, *model.noise), model.precision())
     for i, flow in enumerate(flows):
-        if i == after[0] or i - 1 in after:
+        if i == 0 or i - 1 in after:
             states.append(on_host(_exchanged(z, flows[i:])))
         z = flow.inverse(z)
     states.append(on_host(z))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from scratchgen import data
 from scratchgen.backend import active
+from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
@@ -150,3 +152,9 @@ def flag(option: str) -> str:
 def on_host(x: Any) -> np.ndarray:
     """A backend's array as NumPy's."""
     return active().to_numpy(x)
+
+
+def by_chunks(f: Callable[[Any], Any], x: Any, size: int) -> np.ndarray:
+    """f of all examples, on the host, so many at a time; x and what f is given are examples by their first axis."""
+    parts = [x[i : i + size] for i in range(0, len(x), size)]
+    return np.concatenate(side_by_side(lambda part: on_host(f(active().asarray(part))), parts))

@@ -36,10 +36,7 @@ def _samples(trained: Trained, results: Results) -> Picture:
 
 
 def _film(trained: Trained, results: Results) -> Picture:
-    frames = results.arrays["film"]
-    factor = max(1, 560 // (frames.shape[2] * 5 + 4))
-    sheets = [pictures.enlarge(pictures.tiles(f, 5), factor) for f in frames]
-    pictures.film(sheets, trained.run.pictures / "reverse.gif")
+    pictures.film(trained.run.pictures / "reverse.gif", results.arrays["film"])
     return Picture(
         "reverse.gif", "Time running backwards", "Ten images on their way from t = 1, pure noise, to data, by the "
         "predictor–corrector.", "An animation of ten images turning from noise into handwritten digits.", True,

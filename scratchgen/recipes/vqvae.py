@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import log, log2, prod, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchgen.backend import active
-from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset
 from scratchgen.metrics import ClassifierConfig
 from scratchgen.models.latent import VQVAE, VQVAEConfig, quantise
@@ -18,7 +16,7 @@ from scratchgen.recipes import vqvae_pictures
 from scratchgen.recipes.pixelcnn import CHUNK, pixel_costs
 from scratchgen.recipes.pixelcnn import draw as draw_codes
 from scratchgen.recipes.quality import JUDGED, histogram_bits, judged, quality_table, rounded
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, by_chunks, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
@@ -100,7 +98,7 @@ class VQVAERecipe(Recipe):
         """The squared error of a picture, not rounded: held out, of as many seen, and with the mean of all for each."""
         data = trained.dataset
         seen = data.train[: len(data.heldout)]
-        lost = {name: float(np.square(x - mapped(trained.system.reconstruct, x)).sum(axis=(1, 2, 3)).mean())
+        lost = {name: float(np.square(x - by_chunks(trained.system.reconstruct, x, CHUNK)).sum(axis=(1, 2, 3)).mean())
                 for name, x in (("heldout", data.heldout), ("train", seen))}  # fmt: skip
         return {**lost, "mean": float(np.square(data.heldout - data.train.mean(axis=0)).sum(axis=(1, 2, 3)).mean())}
 
@@ -110,7 +108,7 @@ class VQVAERecipe(Recipe):
         K, pixels = model.config.codes, prod(data.shape)
         seen_codes = seen[: len(held)]
         log_sigma = model.log_deviation(active().asarray(data.train))
-        cost = {name: -mapped(lambda x: model.elbo(x, log_sigma), x).astype(np.float64) / (pixels * log(2))
+        cost = {name: -by_chunks(lambda x: model.elbo(x, log_sigma), x, CHUNK).astype(np.float64) / (pixels * log(2))
                 for name, x in (("heldout", data.heldout), ("train", data.train[: len(held)]))}  # fmt: skip
         code = float(pixel_costs(model.prior, held).mean())
         return {
@@ -166,20 +164,14 @@ def rows_of(trained: Trained, n: int) -> int:
     return -(-n // CHUNK) * trained.system.prior.config.shape[0]
 
 
-def mapped(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
-    """f of all examples, a chunk at a time."""
-    parts = [x[i : i + CHUNK] for i in range(0, len(x), CHUNK)]
-    return np.concatenate(side_by_side(lambda part: on_host(f(active().asarray(part))), parts))
-
-
 def encoded(trained: Trained, x: np.ndarray) -> np.ndarray:
     """The codes (N, h, w) of images."""
-    return mapped(trained.system.encode, x)
+    return by_chunks(trained.system.encode, x, CHUNK)
 
 
 def decoded(trained: Trained, k: np.ndarray) -> np.ndarray:
     """The images of codes (N, h, w), at the data's grey levels."""
-    return rounded(mapped(trained.system.decode, k), trained.system.config.levels)
+    return rounded(by_chunks(trained.system.decode, k, CHUNK), trained.system.config.levels)
 
 
 def surroundings(x: np.ndarray, k: np.ndarray, K: int) -> np.ndarray:
