@@ -11,15 +11,6 @@ def silu(x):
     return x * stats.logistic.cdf(x)
 
 
-def perceptron(net, x):
-    """The network, a layer at a time, in NumPy.  x: (B, …)."""
-    x = np.reshape(x, (len(x), -1))
-    for i, layer in enumerate(net.layers):
-        x = x @ layer.w.numpy() + layer.b.numpy()
-        x = silu(x) if i < len(net.layers) - 1 else x
-    return x
-
-
 def convolved(conv, x):
     """One convolution, by loops over its pixels."""
     return layers.conv2d(x, conv.w.numpy(), conv.stride, conv.padding) + conv.b.numpy()

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from autoencoder_tools import decoded, encoded, perceptron
+from autoencoder_tools import decoded, encoded
 from evidence import agree, apart, at_most, host, lifted, up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, optimize
+from system_tools import perceptron
 
 import scratchgen as sg
 from reference import autoencoder as oracle

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from autoencoder_tools import perceptron
 from evidence import agree, apart, at_most, host, lifted, lowered, up
 from hypothesis import given
 from hypothesis import strategies as st
+from system_tools import perceptron
 
 import scratchgen as sg
 from reference import autoencoder as oracle

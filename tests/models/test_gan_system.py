@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from evidence import agree, apart, at_most, host, up
 from scipy import stats
+from system_tools import perceptron
 
 import scratchgen as sg
 from reference import adversarial as oracle
@@ -29,15 +30,6 @@ def make(kind, dtype="float64", **settings):
 
 def real(n=4):
     return up(X[:n].astype(np.float64))
-
-
-def perceptron(net, x):
-    """The network by loops over its layers, in NumPy: silu is x times the chance that logistic noise stays below x."""
-    x = np.reshape(x, (len(x), -1))
-    for i, layer in enumerate(net.layers):
-        x = x @ layer.w.numpy() + layer.b.numpy()
-        x = x * stats.logistic.cdf(x) if i < len(net.layers) - 1 else x
-    return x
 
 
 def drawn(system, z):

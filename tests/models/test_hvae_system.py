@@ -13,12 +13,10 @@ from diffusion_tools import schedule_of
 from evidence import agree, apart, at_most, host, up
 from latent_tools import noises, normal, repeated, steps_down, steps_up
 from scipy import special, stats
+from system_tools import check_gradient, perceptron
 
-import scratchgen as sg
 from reference import distributions as R
 from reference import latent as oracle
-from reference.derivatives import directional
-from scratchgen import ops, optim
 from scratchgen.models.diffusion import bound as diffusion_bound
 from scratchgen.models.latent.hierarchical import HVAE, HVAEConfig
 from scratchgen.models.latent.vae import VAE, VAEConfig
@@ -36,15 +34,6 @@ def make(decoder="gaussian", dtype="float64", **settings):
 
 def grey(n=4):
     return up(GREY[:n].astype(np.float64))
-
-
-def perceptron(net, x):
-    """The network by loops over its layers, in NumPy: silu is x times the chance that logistic noise stays below x."""
-    x = np.reshape(x, (len(x), -1))
-    for i, layer in enumerate(net.layers):
-        x = x @ layer.w.numpy() + layer.b.numpy()
-        x = x * stats.logistic.cdf(x) if i < len(net.layers) - 1 else x
-    return x
 
 
 def step(net, z):
@@ -254,23 +243,7 @@ def test_with_fixed_noise_for_encoders_the_bound_is_a_diffusions(T, xp):
 @pytest.mark.parametrize("decoder", ["gaussian", "bernoulli"])
 def test_the_gradient_is_that_of_the_loss(decoder):
     """Along a random direction of all weights, by differences, the noise replayed; and it reaches every one."""
-    system = make(decoder)
-    parameters = dict(system.named_parameters())
-    flat, state = optim.Flat(parameters), Generator(6).state()
-
-    def loss():
-        return ops.mean(system.loss(grey(), Generator.from_state(state)).loss)
-
-    parts = sg.gradients(loss(), list(parameters.values()))
-    assert min(np.abs(host(g)).max() for g in parts) > 0
-    g, start = host(flat.gather(parts)), host(flat.buffer).copy()
-    v = np.random.default_rng(0).normal(size=flat.size)
-
-    def along(theta):
-        flat.write(up(theta))
-        return float(loss())
-
-    agree(g @ v, directional(along, start, v, h=1e-3), rtol=1e-6, atol=1e-7)
+    check_gradient(make(decoder), grey())
 
 
 # --- training -------------------------------------------------------------------------------------------------------

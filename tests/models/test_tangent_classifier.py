@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from autoencoder_tools import perceptron
 from evidence import agree, apart, at_most, host, up
 from scipy import special
+from system_tools import perceptron
 
 import scratchgen as sg
 from reference import tangents as oracle

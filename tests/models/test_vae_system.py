@@ -11,13 +11,11 @@ import pytest
 from evidence import agree, apart, at_most, host, up
 from latent_tools import noises, normal, repeated, steps_down
 from scipy import special, stats
+from system_tools import check_gradient, perceptron
 
-import scratchgen as sg
 from reference import distributions as R
 from reference import latent as oracle
-from reference.derivatives import directional
 from reference.quadrature import panel_nodes, spread_edges
-from scratchgen import ops, optim
 from scratchgen.models.latent.vae import VAE, VAEConfig
 from scratchgen.random import Generator
 from scratchgen.train import TrainConfig, train
@@ -33,15 +31,6 @@ def make(decoder="gaussian", dtype="float64", **settings):
 
 def grey(n=4):
     return up(GREY[:n].astype(np.float64))
-
-
-def perceptron(net, x):
-    """The network by loops over its layers, in NumPy: silu is x times the chance that logistic noise stays below x."""
-    x = np.reshape(x, (len(x), -1))
-    for i, layer in enumerate(net.layers):
-        x = x @ layer.w.numpy() + layer.b.numpy()
-        x = x * stats.logistic.cdf(x) if i < len(net.layers) - 1 else x
-    return x
 
 
 def seen(system, x, rng):
@@ -222,23 +211,7 @@ def test_at_the_posterior_every_code_gives_the_evidence(xp):
 ])  # fmt: skip
 def test_the_gradient_is_that_of_the_loss(decoder, settings):
     """Along a random direction of all weights, by differences, the noise replayed; and it reaches every one."""
-    system = make(decoder, **settings)
-    parameters = dict(system.named_parameters())
-    flat, state = optim.Flat(parameters), Generator(6).state()
-
-    def loss():
-        return ops.mean(system.loss(grey(), Generator.from_state(state)).loss)
-
-    parts = sg.gradients(loss(), list(parameters.values()))
-    assert min(np.abs(host(g)).max() for g in parts) > 0
-    g, start = host(flat.gather(parts)), host(flat.buffer).copy()
-    v = np.random.default_rng(0).normal(size=flat.size)
-
-    def along(theta):
-        flat.write(up(theta))
-        return float(loss())
-
-    agree(g @ v, directional(along, start, v, h=1e-3), rtol=1e-6, atol=1e-7)
+    check_gradient(make(decoder, **settings), grey())
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from evidence import agree
-from PIL import Image
+from pages import shown
 
 from reference import autoencoder as oracle
 from scratchgen import cli
@@ -23,12 +23,7 @@ def test_a_run_from_begin_to_end(id, tmp_path, capsys):
     path = tmp_path / id
     assert cli.run(["train", id, "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("PCA, 8 numbers", "the mean image", RECIPES[id].title):
         assert said in page
     assert ("largest angle" in page) == (id == "linear_autoencoder")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from evidence import agree, host, up
-from PIL import Image
+from pages import shown
 
 from reference import denoisers
 from scratchgen import cli
@@ -17,12 +17,7 @@ def test_a_run_from_begin_to_end(tmp_path, capsys):
     path = tmp_path / "run"
     assert cli.run(["train", "denoising", "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("the exact conditional mean", "the best affine map", "energy distance", "data, held out"):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]

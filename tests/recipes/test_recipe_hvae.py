@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import shown
 
 from scratchgen import cli
 from scratchgen.recipes import RECIPES, judge
@@ -21,12 +21,7 @@ def test_a_run_from_begin_to_end(tmp_path, monkeypatch, capsys):
     path = tmp_path / "hvae"
     assert cli.run(["train", "hvae", "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("a VAE of one level, ELBO", "the bound, ELBO", "the bound of 4 codes, L_K", "floor: "):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import shown
 from scipy.stats import bernoulli
 
 from reference import boltzmann, lattice
@@ -22,12 +22,7 @@ def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
     path = tmp_path / "run"
     assert cli.run(["train", "ising", "--steps", "5", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("counted: the posterior itself", "the least energy there is", "independent pixels", "ceiling: noisy"):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]

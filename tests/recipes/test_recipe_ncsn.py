@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import shown
 
 from scratchgen import cli
 from scratchgen.data import Dataset, digits, toys
@@ -42,12 +42,7 @@ def judged(request, tmp_path, monkeypatch):
 def test_a_run_from_begin_to_end(judged, tmp_path, capsys):
     id, path = judged
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES[id]
-    for name in PICTURES[id]:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES[id])
     for said in SAID[id]:
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(3)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import shown
 from sklearn.decomposition import PCA
 
 from scratchgen import cli
@@ -24,12 +24,7 @@ def test_a_run_from_begin_to_end(data, tmp_path, capsys, monkeypatch):
     path = tmp_path / "run"
     assert cli.run(["train", "pca", "--data", data, "--steps", "3", "--out", str(path)]) == 0
     assert "--steps has no meaning for a fit of this kind" in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES[data]
-    for name in PICTURES[data]:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES[data])
     assert "ceiling: the mean" in page
     assert cli.run(["report", str(path)]) == 0
     assert (path / "index.html").read_text(encoding="utf-8") == page

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import shown
 from scipy.stats import bernoulli
 
 from scratchgen import cli
@@ -24,12 +24,7 @@ def test_a_run_from_begin_to_end(tmp_path, capsys, monkeypatch):
     path = tmp_path / "run"
     assert cli.run(["train", "rbm", "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("10 hidden units", "2^128 states", "independent pixels", "real, held out", "each pixel alone"):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]

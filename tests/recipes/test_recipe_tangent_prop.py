@@ -2,7 +2,7 @@
 
 import numpy as np
 from evidence import agree, at_most
-from PIL import Image
+from pages import shown
 
 from scratchgen import cli
 from scratchgen.random import Generator
@@ -15,12 +15,7 @@ def test_a_run_from_begin_to_end(tmp_path, capsys):
     path = tmp_path / "run"
     assert cli.run(["train", "tangent_prop", "--steps", "3", "--out", str(path)]) == 0
     assert "without replay" not in capsys.readouterr().err
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert {file.name for file in (path / "pictures").iterdir()} == PICTURES
-    for name in PICTURES:
-        assert name in page
-        with Image.open(path / "pictures" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5, name
+    page = shown(path, PICTURES)
     for said in ("without the penalty", "random directions", "tangents of a code", "taught with moved images"):
         assert said in page
     files = [tmp_path / f"{i}.npy" for i in range(2)]
