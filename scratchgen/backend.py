@@ -225,19 +225,6 @@ class NumpyBackend(Backend):
         return super().correlate_adjoint_w(x, h, shape, stride, frame, groups, out)
 
 
-class CupyBackend(Backend):
-    """Arrays on the current CUDA device."""
-
-    name = "cupy"
-    on_device = True
-
-    def asarray(self, host: Any, dtype: Any = None) -> Array:
-        return self._modules[0].asarray(host, dtype=dtype)
-
-    def to_numpy(self, array: Array) -> np.ndarray:
-        return self._modules[0].asnumpy(array)
-
-
 def _given(out: Array, result: Array) -> Array:
     """The result, written to `out` if there is one."""
     if out is None:
@@ -316,9 +303,9 @@ def _load_cupy() -> Backend:
             f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists "
             f"a GPU and that its driver fits CuPy's CUDA version, {advice}"
         )
-    from cupyx.scipy import special as cupy_special
+    from scratchgen.cuda.backend import CupyBackend
 
-    return register(CupyBackend(cupy, cupy_special), cupy.ndarray)
+    return register(CupyBackend(), cupy.ndarray)
 
 
 def _load_strict() -> Backend:

@@ -244,6 +244,8 @@ def cupy(fresh):
     }.items():
         fresh.setitem(sys.modules, name, found)
     yield get("cupy")
+    for name in [name for name in sys.modules if name.startswith("scratchgen.cuda")]:
+        del sys.modules[name]
     module._loaded.pop("cupy", None)
     module._by_type.pop(array, None)
 

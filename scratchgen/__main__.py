@@ -1,0 +1,5 @@
+"""`python -m scratchgen`: the command line."""
+
+from scratchgen.cli import main
+
+main()
