@@ -29,6 +29,7 @@ ALIGNED = 64  # bytes of a cache line
 LARGE = 1 << 17  # bytes of an array from which blocks pay
 BLOCK = 1 << 16  # bytes of an array in one block
 FOREVER = 1 << 30
+PART = 500  # steps in one function
 
 # --- which calls go together --------------------------------------------------------------------------------
 
@@ -200,15 +201,15 @@ class Plan:
                         nbytes = nbytes // step.n * step.rows
                 spans.append((root, nbytes, first, self.last[root]))
         self.places, self.nbytes = placed(spans)
-        give_back()  # what the recordings left
+        give_back()
         self.memory = shared(self.nbytes)
         self.arrays: dict[tuple[Any, ...], np.ndarray] = {}
         self.inputs = [self.array(slot) for slot in recorder.inputs]
         self.given: list[Any] = []  # the step's arguments, from which generators are taken
-        self.text = ""
-        self.names: dict[str, Any] = {}
         self.process: Any = None  # that runs it, if it is another one
         self.run = compiled(self)
+        self.arrays.clear()  # the function has its own; what is asked for again is made again
+        give_back()
 
     def owner(self, root: Slot) -> tuple[Slot, int]:
         """In whose memory a root lies, and where in it."""
@@ -267,7 +268,7 @@ class Plan:
 
 
 def give_back() -> None:
-    """Return free memory of the heap, which keeps it otherwise (`train.machine`), to the system."""
+    """Return what recordings and compilers left in the heap, which keeps it (`train.machine`), to the system."""
     with suppress(AttributeError, OSError):  # where the C library is not GNU's
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -304,7 +305,7 @@ def compiled(plan: Plan) -> Any:
             names[known[id(thing)]] = thing
         return known[id(thing)]
 
-    lines = ["def run():"]
+    lines: list[list[str]] = []
     for step in plan.steps:
         sliced: dict[Any, tuple[str, Slot]] = {}  # what a loop over blocks calls the arrays of one block
 
@@ -317,12 +318,20 @@ def compiled(plan: Plan) -> Any:
         if step.rows:
             edges = [(i, min(i + step.rows, step.n)) for i in range(0, step.n, step.rows)]
             blocks = [tuple(plan.array(slot, *edge) for _, slot in sliced.values()) for edge in edges]
-            lines.append(f"    for {''.join(f'{v}, ' for v, _ in sliced.values())} in {name(blocks)}:")
-            body = [f"    {text}" for text in body]
-        lines += [f"    {text}" for text in body]
-    plan.text, plan.names = "\n".join([*lines, "    return"]), names
-    exec(compile(plan.text, "<replay>", "exec"), names)
-    return names["run"]
+            head = f"for {''.join(f'{v}, ' for v, _ in sliced.values())} in {name(blocks)}:"
+            body = [head, *(f"    {text}" for text in body)]
+        lines.append(body)
+    parts = []
+    for i in range(0, len(lines), PART):  # all at once would need memory for the compiler, thousands of lines' worth
+        text = "\n    ".join(["def part():", *(line for body in lines[i : i + PART] for line in body), "return\n"])
+        exec(compile(text, "<replay>", "exec"), names)
+        parts.append(names.pop("part"))
+
+    def run() -> None:
+        for part in parts:
+            part()
+
+    return parts[0] if len(parts) == 1 else run
 
 
 def line(call: Call, name: Any, array: Any) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 
 from scratchgen import tracing
 from scratchgen.backend import active
-from scratchgen.planning import Plan
+from scratchgen.planning import Plan, give_back
 from scratchgen.processes import move
 from scratchgen.random import Generator
 from scratchgen.recorded import Call, ReplayError, Slot, leaves, mapped
@@ -102,6 +102,7 @@ class replay:
                               f"{getattr(self.step, '__name__', 'a step')}: pass a number that changes as an array")
         recorder = Recorder(arguments, self.before.get(kinds))
         values = recorder.run(self.step)
+        give_back()
         if kinds in self.before:
             compare(self.before[kinds], recorder)
             self.plans[kinds] = []

@@ -112,7 +112,10 @@ class Replayed(Eager):
         fast = sg.replay(f)
         for _ in range(self.RECORDINGS):
             fast(*arguments)
-        return fast(*arguments)
+        try:
+            return fast(*arguments)
+        finally:
+            fast.close()
 
 
 def split(batch: tuple[Any, ...], shards: int) -> list[tuple[Any, ...]]:
