@@ -9,9 +9,10 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen.backend import Array, Backend
+from scratchgen.cuda.kernels import Kernels
 
 
-class CupyBackend(Backend):
+class CupyBackend(Kernels, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
