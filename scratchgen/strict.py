@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special as scipy_special
 
-from scratchgen.backend import Backend, numpy
+from scratchgen.backend import Backend, _given, numpy
 
 SCALARS = (bool, int, float, complex, np.generic)
 
@@ -274,6 +274,12 @@ class StrictBackend(Backend):
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
         return StrictArray(numpy.window_view(x._a, shape, stride))
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> StrictArray:
+        return StrictArray(numpy.noise_stream(drawn, key))
+
+    def noise(self, law: str, stream: StrictArray, shape: Any, dtype: Any, bounds: Any = (), out: Any = None) -> Any:
+        return _given(out, StrictArray(numpy.noise(law, stream._a, shape, dtype, bounds)))
 
     def asarray(self, host: Any, dtype: Any = None) -> StrictArray:
         if isinstance(host, StrictArray):

@@ -9,6 +9,7 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen.backend import Array, Backend
+from scratchgen.cuda import philox
 
 
 class CupyBackend(Backend):
@@ -16,6 +17,7 @@ class CupyBackend(Backend):
 
     name = "cupy"
     on_device = True
+    own_noise = "counter"
 
     def __init__(self) -> None:
         super().__init__(cupy, special)
@@ -25,3 +27,12 @@ class CupyBackend(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return cupy.asnumpy(array)
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
+        return philox.stream(drawn, key)
+
+    def noise(
+        self, law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[int, ...] = (),
+        out: Array = None,
+    ) -> Array:  # fmt: skip
+        return philox.draw(law, stream, shape, dtype, bounds, out)
