@@ -15,7 +15,7 @@ from scipy import stats
 
 import reference.philox as oracle
 import scratchgen as sg
-from scratchgen import philox
+from scratchgen import philox, strict
 from scratchgen.backend import backend_of, get
 from scratchgen.random import Generator
 
@@ -237,6 +237,29 @@ def test_a_replayed_step_draws_anew():
         seen.append(mine[0] - x)
     assert len(np.unique(seen)) == 24
     assert rng.state() == eager.state()
+
+
+def test_a_captured_step_draws_anew_and_copies_nothing():
+    """What the strict backend tells of a draw: no copy in either direction, and the same call every time."""
+    with sg.backend("strict"):
+        rng = counter(6)
+        rng.stream()
+        with strict.watched() as seen:
+            draws = [rng.standard_normal((4,)), rng.random((4,)), rng.permutation(5), rng.choice(9, (2,)),
+                     *(child.random((2,)) for child in rng.spawn(2))]  # fmt: skip
+        assert not seen.times, seen
+        captures = []
+        for _ in range(2):
+            with strict.capturing() as calls:
+                draws.append(rng.standard_normal((4,)))
+            captures.append(calls)
+        strict.compare(*captures)
+        assert not np.array_equal(*host(draws[-2:]))
+        with strict.capturing(), pytest.raises(strict.CaptureError, match="asarray of host data"):
+            Generator(6).standard_normal((4,))  # the control
+        with strict.capturing(), pytest.raises(strict.CaptureError, match="to_numpy"):
+            rng.state()
+        rng.copy()
 
 
 def test_two_generators_on_two_threads_do_not_mix():
