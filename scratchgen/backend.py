@@ -16,7 +16,7 @@ thread (`with backend("cupy"):`).  An operation never asks which backend is acti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scratchgen import convolution, fastconv, fastmath, philox
+from scratchgen import convolution, fastconv, fastmath, philox, transfers
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -73,6 +73,14 @@ class Backend:
     def to_numpy(self, array: Array) -> np.ndarray:
         """The array's values in host memory."""
         raise NotImplementedError
+
+    def constant(self, numbers: Any, dtype: Any = None) -> Array:
+        """Numbers that a formula holds, in nested lists or tuples, as an array that nobody writes to."""
+        return transfers.constant(self, numbers, dtype)
+
+    def joined(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """Arrays one after the other along an axis, however many."""
+        return transfers.joined(self, arrays, axis)
 
     def saved(self, array: Array) -> Array:
         """What a node may keep of an array that is not its own: a copy, since its owner may write to it."""

@@ -29,7 +29,8 @@ import numpy as np
 IN, OUT, READ = "copy in", "copy out", "read"
 HERE = Path(__file__).parent
 MECHANISM = tuple(str(HERE / name) for name in ("guard.py", "strict.py", "backend.py"))
-ENGINE = (*MECHANISM, *(str(HERE / name) for name in ("ops", "autograd", "random.py", "tracing.py", "convolution.py")))
+PARTS = ("ops", "autograd", "random.py", "tracing.py", "convolution.py", "transfers.py")
+ENGINE = (*MECHANISM, *(str(HERE / name) for name in PARTS))
 
 
 class CaptureError(RuntimeError):

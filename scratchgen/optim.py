@@ -52,7 +52,7 @@ class Flat:
         for name, p, g in zip(self.names, self.parameters, gradients, strict=True):
             if g.shape != p.shape or g.dtype != p.dtype:
                 raise ValueError(f"Flat: {name} is {p.shape} {p.dtype}, its gradient {g.shape} {g.dtype}")
-        return self.xp.concatenate([g.reshape(-1) for g in gradients])
+        return self.xp.joined([g.reshape(-1) for g in gradients])
 
     def write(self, values: Any) -> None:
         """Set all parameters from a buffer (or host array) of this layout."""

@@ -177,8 +177,17 @@ def _split(batch: Any, shards: int) -> list[Any]:
     return [batch[i * size : (i + 1) * size] for i in range(shards)]
 
 
+RESIDENT = 1 << 31
+"""Bytes of data that a device holds from the start; more stay on the host."""
+
+
 class Source:
-    """Minibatches on the active backend, in an order that the seed alone decides."""
+    """Minibatches on the active backend, in an order that the seed alone decides.
+
+    On a device the data are brought in once, the order of an epoch when it begins, and a minibatch is chosen there.
+    Of data larger than RESIDENT each minibatch is brought in: CuPy copies it from pinned memory and waits for nothing,
+    so it is gathered while the device is still at the step before.
+    """
 
     def __init__(self, data: Data, config: TrainConfig) -> None:
         """Raises ValueError for arrays of different lengths, or fewer examples than a batch has."""
@@ -187,12 +196,28 @@ class Source:
         if len({len(a) for a in self.arrays}) != 1:
             raise ValueError(f"data: arrays of different lengths {[len(a) for a in self.arrays]}")
         self.batches = Batches(len(self.arrays[0]), config.batch_size, config.seed)
+        self.xp = active()
+        self.is_resident = self.xp.on_device and sum(a.nbytes for a in self.arrays) <= RESIDENT
+        self.there: list[Any] = [self.xp.asarray(a) for a in self.arrays] if self.is_resident else []
+        self.order: tuple[int, Any] = (-1, None)  # of an epoch, where the data are
 
     def __call__(self, cursor: int) -> Any:
         """The minibatch at a place in the order: (B, …), or a tuple of those."""
-        chosen = self.batches(cursor)
-        batch = tuple(active().asarray(a[chosen]) for a in self.arrays)
+        batch = self._chosen(cursor) if self.is_resident else self._brought(cursor)
         return batch if self.several else batch[0]
+
+    def _brought(self, cursor: int) -> tuple[Any, ...]:
+        """Of data on the host."""
+        chosen = self.batches(cursor)
+        return tuple(self.xp.asarray(a[chosen]) for a in self.arrays)
+
+    def _chosen(self, cursor: int) -> tuple[Any, ...]:
+        """Of data on the device."""
+        epoch, start = self.batches.place(cursor)
+        if self.order[0] != epoch:
+            self.order = epoch, self.xp.asarray(self.batches.order(epoch))
+        chosen = self.order[1][start : start + self.batches.batch_size]
+        return tuple(a[chosen] for a in self.there)
 
 
 def _in_dtype(array: Any, dtype: str) -> np.ndarray:

@@ -133,6 +133,7 @@ class State:
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
         self.notes: list[str] = []  # to be told to whoever watches
+        self.row: dict[str, float] = {}  # the losses in the last row of the log, by player
         self.on_host = not any(player.xp.on_device for player in self.players)
 
     def close(self) -> None:
@@ -149,13 +150,18 @@ class State:
 
     def means(self) -> dict[str, float]:
         """The row of the log: every term of every player, named `player.term` where there are several."""
+        found = {p.name: p.means() for p in self.players}
+        self.row = {name: means["loss"] for name, means in found.items()}
         if len(self.players) == 1:
-            return self.players[0].means()
-        return {f"{p.name}.{term}": mean for p in self.players for term, mean in p.means().items()}
+            return found[self.players[0].name]
+        return {f"{name}.{term}": mean for name, means in found.items() for term, mean in means.items()}
 
     def describe(self) -> str:
-        """The losses of the last minibatches, in words."""
-        losses = [float(p.latest[0]) for p in self.players]
+        """The losses of the last minibatches, in words; on a device those of the last row of the log, which has read
+        its numbers anyway."""
+        if not self.on_host and not self.row:
+            return "loss …"
+        losses = [float(p.latest[0]) if self.on_host else self.row[p.name] for p in self.players]
         if len(losses) == 1:
             return f"loss {losses[0]:.4g}"
         return ", ".join(f"{p.name} {loss:.4g}" for p, loss in zip(self.players, losses, strict=True))
