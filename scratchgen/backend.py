@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scratchgen import convolution, fastconv, fastmath
+from scratchgen import convolution, fastconv, fastmath, philox
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -48,6 +48,8 @@ class Backend:
     name = ""
     on_device = False
     """Whether arrays live beyond the host: reading a number then waits for all that was asked before."""
+    own_noise = "host"
+    """Where training draws its noise unless it is told: the mode of its `random.Generator`."""
 
     def __init__(self, *modules: Any) -> None:
         self._modules = modules
@@ -106,6 +108,17 @@ class Backend:
         self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
         return _given(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
+        """The state of a stream of counter-based noise, (4,) uint64: see `philox`."""
+        return philox.stream(drawn, key)
+
+    def noise(
+        self, law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[int, ...] = (),
+        out: Array = None,
+    ) -> Array:  # fmt: skip
+        """Numbers of a law of `philox`, and the stream moved on; written to `out` if there is one."""
+        return _given(out, philox.draw(law, stream, shape, dtype, *bounds))
 
     def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array, out: Array | None = None) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""

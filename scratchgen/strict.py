@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special as scipy_special
 
 from scratchgen import guard
-from scratchgen.backend import Backend, Step, numpy
+from scratchgen.backend import Backend, Step, _given, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
 from scratchgen.rehearsal import Rehearsal
 
@@ -347,6 +347,12 @@ class StrictBackend(Backend):
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
         return _run("window_view", numpy.window_view, x._a, shape, stride)
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> StrictArray:
+        return _run("noise_stream", numpy.noise_stream, drawn, key)
+
+    def noise(self, law: str, stream: StrictArray, shape: Any, dtype: Any, bounds: Any = (), out: Any = None) -> Any:
+        return _given(out, _run("noise", numpy.noise, law, stream._a, shape, dtype, bounds))
 
     def asarray(self, host: Any, dtype: Any = None) -> StrictArray:
         if isinstance(host, StrictArray):

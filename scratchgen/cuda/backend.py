@@ -10,6 +10,7 @@ from cupyx.scipy import special
 
 from scratchgen import guard
 from scratchgen.backend import Array, Backend, Step
+from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 
 
@@ -18,6 +19,7 @@ class CupyBackend(Backend):
 
     name = "cupy"
     on_device = True
+    own_noise = "counter"
 
     def __init__(self) -> None:
         super().__init__(cupy, special)
@@ -34,3 +36,12 @@ class CupyBackend(Backend):
 
     def graph(self, step: Step) -> Step:
         return Graph(step)
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
+        return philox.stream(drawn, key)
+
+    def noise(
+        self, law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[int, ...] = (),
+        out: Array = None,
+    ) -> Array:  # fmt: skip
+        return philox.draw(law, stream, shape, dtype, bounds, out)

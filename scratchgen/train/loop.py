@@ -28,7 +28,7 @@ from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recorded import ReplayError
-from scratchgen.train.config import TrainConfig, learning_rate
+from scratchgen.train.config import TrainConfig, learning_rate, settled
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 from scratchgen.train.run import RunError, RunFolder
@@ -65,7 +65,7 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
     stays.  Raises Interrupted on SIGINT or SIGTERM, after the step is finished and saved.
     Raises RunError or CheckpointError for a folder that is in use, damaged, full, or of another run.
     """
-    name = name or type(system).__name__
+    name, config = name or type(system).__name__, settled(config, active().own_noise)
     source = Source(data, config)
     with ExitStack() as stack:
         stop = StopSignals()
@@ -163,13 +163,13 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
 def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
     with the noise and the system's memory as they were."""
-    before = [rng.state() for _, rng in parts]
+    before = [rng.copy() for _, rng in parts]
     held = [] if player.is_recorded() else [flat.buffer.copy() for flat in state.memory]
     try:
         found = side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
     except ReplayError as error:
         for (_, rng), was in zip(parts, before, strict=True):
-            rng.restore(was)
+            rng.become(was)
         for flat, buffer in zip(state.memory, held, strict=False):
             flat.write(buffer)
         give_up(player, error, state)

@@ -163,7 +163,7 @@ class State:
         self.players = [PlayerState(player, config) for player in players_of(system, config.dtype)]
         learnt = {id(x) for player in self.players for x in player.tensors}
         self.memory = [optim.Flat({k: x}) for k, x in system.named_parameters() if id(x) not in learnt]
-        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)))
+        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
@@ -308,9 +308,10 @@ def check_same_run(meta: Mapping[str, Any], config: TrainConfig, name: str) -> N
     """Raises ValueError if the checkpoint is of another system, or was trained by other numbers."""
     if meta["system"] != name:
         raise ValueError(f"it holds a run of {meta['system']}, not of {name}")
+    trained = {"noise": "host", **meta["train"]}  # runs from before there was a choice
     for key, value in as_json(config).items():
-        if key not in MAY_CHANGE and meta["train"].get(key) != value:
-            raise ValueError(f"it was trained with {key} = {meta['train'].get(key)}, not {value}")
+        if key not in MAY_CHANGE and trained.get(key) != value:
+            raise ValueError(f"it was trained with {key} = {trained.get(key)}, not {value}")
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
