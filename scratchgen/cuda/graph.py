@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import cupy
@@ -28,7 +27,7 @@ from scratchgen import guard
 from scratchgen.backend import Array, Step
 from scratchgen.rehearsal import WARM_UPS
 
-CUPY = str(Path(cupy.__file__ or "cupy").parent)
+CUPY = tuple(getattr(cupy, "__path__", ()))
 
 
 class Graph:
