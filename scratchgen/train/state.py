@@ -129,14 +129,14 @@ class PlayerState:
     def note(self, terms: Any, norm: Any) -> None:
         """Add a minibatch's terms and gradient norm to the sums, in their place."""
         xp = self.xp
-        means = [xp.mean(stop_gradient(term)) for term in terms]
-        found = xp.stack([*means, xp.asarray(norm, self.flat.buffer.dtype)]).astype(np.float64)
+        found = [*(xp.mean(stop_gradient(term)) for term in terms), norm]
         if self.latest is None:
-            self.latest = found.copy()
+            self.latest = xp.zeros((len(found),), np.float64)
         if self.sums is None:
-            self.sums = xp.full(found.shape, -0.0, np.float64)  # −0 + x is x, even where that is −0
-        self.latest[...] = found
-        self.sums += found
+            self.sums = xp.full((len(found),), -0.0, np.float64)  # −0 + x is x, even where that is −0
+        for i, number in enumerate(found):
+            self.latest[i] = number
+        self.sums += self.latest
 
     def means(self) -> dict[str, float]:
         """The mean of each term over the minibatches since the last call."""
