@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen import ops, optim
+from scratchgen import ops
 from scratchgen.backend import active
 from scratchgen.cores import side_by_side
 from scratchgen.data.batches import Batches
@@ -116,18 +116,28 @@ def take_turn(state: State, source: Source) -> None:
 
 
 def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
-    """One minibatch of one player."""
+    """One minibatch of one player.  On a device it is one call, which is replayed as a whole."""
+    player.set_rate(rate)
+    player.count += 1
     with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
+        if player.xp.on_device:
+            return on_device(player, batch, state)
         terms, gradient = descent(player, batch, state)
-        norm = optim.clip_by_norm(gradient, player.max_norm)
-        player.note(terms, norm)
+        player.clip(terms, gradient)
         if state.on_host:
             state.check()  # before the step, which would spoil the weights
-        player.optimiser.step(gradient, lr=rate)
-        if player.after is not None:
-            player.after(batch, state.rng)
-        if player.ema is not None:
-            player.ema.update()
+        player.move(batch, state.rng, gradient)
+
+
+def on_device(player: PlayerState, batch: Any, state: State) -> None:
+    """The update as a graph of kernels.  Without, for good, where that cannot be: with a note, and with nothing done
+    twice, since what is refused has not been done."""
+    for step in player.replays:
+        try:
+            return step(batch, state.rng)
+        except ReplayError as error:
+            give_up(player, error, state)
+    player.update(batch, state.rng)
 
 
 def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
@@ -162,11 +172,16 @@ def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] |
             rng.become(was)
         for flat, buffer in zip(state.memory, held, strict=False):
             flat.write(buffer)
-        state.notes.append(f"{error}; trained without replay, which gives the same numbers")
-        player.close()
+        give_up(player, error, state)
         return None
     player.spread()
     return found
+
+
+def give_up(player: PlayerState, error: ReplayError, state: State) -> None:
+    """Replay no more."""
+    state.notes.append(f"{error}; trained without replay, which gives the same numbers")
+    player.close()
 
 
 def _split(batch: Any, shards: int) -> list[Any]:
