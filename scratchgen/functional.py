@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from scratchgen import ops
 from scratchgen.autograd.primitive import primitive
 from scratchgen.autograd.tensor import Tensor, value_of
-from scratchgen.backend import active, backend_of
+from scratchgen.backend import active, backend_of, float32
 from scratchgen.fused import ONE_OVER_SQRT_2PI
 from scratchgen.ops import expit as sigmoid
 from scratchgen.ops import logsumexp, tanh
@@ -55,9 +55,9 @@ def _silu_bend(x: Any, sigma: Any) -> Any:
 
 def gelu(x):
     """y = x·Φ(x), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
-    x = x if type(x) is Tensor else value_of(x)
+    x = active().asarray(x, float32) if type(x) in (int, float) else x
     y, phi = backend_of(value_of(x), operation="gelu").gelu(value_of(x))
-    return _gelu(x, _cdf(x, phi), y)
+    return _gelu(x, _cdf(x, phi), y) if type(x) is Tensor else y
 
 
 @primitive(lambda g, _y, x, _phi: g * _pdf(x), None)

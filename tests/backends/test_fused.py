@@ -104,3 +104,6 @@ def test_plain_arrays_leave_nothing_behind():
         y = f(x)
         assert type(y) is np.ndarray and y.dtype == np.float32, name
         assert type(f(get("strict").asarray(x))) is get("strict").zeros((1,)).__class__
+    assert F.gelu(1.0).dtype == np.float32
+    with pytest.raises(TypeError, match="gelu: operand of type list"):
+        F.gelu([1.0])

@@ -8,7 +8,9 @@ import pytest
 from kernel_tools import compiled_by_nvrtc, moves
 
 import scratchgen
+import scratchgen as sg
 from scratchgen.backend import get
+from scratchgen.optim import EMA, Adam, Flat
 
 HOST = get("numpy")
 SHAPES = [(3, 1), (5, 7), (2, 3, 33), (2, 1024), (9, 1025), (2, 5000), (0, 4), (4,)]
@@ -142,6 +144,27 @@ def test_optimisers_to_the_last_bit(cupy, name, decay, on_device, dtype):
         getattr(cupy, name)(*theirs, cupy.asarray(scratch), *there, *rest)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(cupy.to_numpy(b), a)
+
+
+def trained(backend, steps=4):
+    """Parameters, their average and the optimiser's state after some steps on `backend`."""
+    rng = np.random.default_rng(0)
+    with sg.backend(backend.name):
+        flat = Flat({name: sg.tensor(rng.standard_normal(n).astype(np.float32)) for name, n in (("a", 300), ("b", 7))})
+        optimiser, average = Adam(flat, lr=1e-2, weight_decay=0.01), EMA(flat)
+        for _ in range(steps):
+            optimiser.step(backend.asarray(rng.standard_normal(307).astype(np.float32)))
+            average.update()
+    return [backend.to_numpy(flat.buffer), average.state(), optimiser.state()]
+
+
+def test_training_to_the_last_bit(cupy):
+    (ours, *states), (theirs, *there) = trained(HOST), trained(cupy)
+    np.testing.assert_array_equal(theirs, ours)
+    for a, b in zip(states, there, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(b[name], a[name], err_msg=name)
 
 
 @pytest.mark.parametrize(
