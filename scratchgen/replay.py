@@ -10,6 +10,7 @@ list of calls every time.  What would break that is found out:
     a number is read out of an array, to be printed or to decide        ReplayError, with the operation and the line
     a number, or the list of calls, differs between the two recordings   ReplayError, with the operation
     an argument has another shape or type, or is another number          recorded anew, and kept beside the others
+    another precision of products is asked for                           likewise
 
 What cannot be found out: Python that does something else only later (`if step == 1000:`), and what NumPy itself does
 with arrays from outside (`flat.buffer + 1`): operations are heard, and NumPy's functions of the step's own arrays.
@@ -29,6 +30,7 @@ import numpy as np
 from scratchgen import tracing
 from scratchgen.backend import active
 from scratchgen.planning import Plan
+from scratchgen.precision import asked
 from scratchgen.processes import move
 from scratchgen.random import Generator
 from scratchgen.recorded import Call, ReplayError, Slot, leaves, mapped
@@ -60,7 +62,7 @@ class replay:
             raise ReplayError("replay: a replayed step inside another one that is being recorded")
         given = leaves(arguments)
         streams = [id(x) for x in given if isinstance(x, Generator)]
-        kinds = kind(arguments), *map(streams.index, streams)
+        kinds = asked(), kind(arguments), *map(streams.index, streams)
         if kinds not in self.ready:
             with RECORDING:
                 if kinds not in self.ready:

@@ -124,8 +124,8 @@ class StrictArray:
     def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
         return StrictArray(self._a.astype(dtype, copy=copy))
 
-    def view(self) -> StrictArray:
-        return StrictArray(self._a.view())
+    def view(self, dtype: Any = None) -> StrictArray:
+        return StrictArray(self._a.view() if dtype is None else self._a.view(dtype))
 
     def fill(self, value: Any) -> None:
         self._a.fill(_operand(value, "fill"))
@@ -143,7 +143,7 @@ def _binary(name: str, reflected: bool = False) -> Any:
     return method
 
 
-for _name in _names("add sub mul truediv floordiv mod pow matmul and or xor"):
+for _name in _names("add sub mul truediv floordiv mod pow matmul and or xor rshift"):
     _plain = {"and": "and_", "or": "or_"}.get(_name, _name)
     setattr(StrictArray, f"__{_name}__", _binary(_plain))
     setattr(StrictArray, f"__r{_name}__", _binary(_plain, reflected=True))

@@ -9,9 +9,10 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen.backend import Array, Backend
+from scratchgen.cuda.products import DeviceLowered, Products
 
 
-class CupyBackend(Backend):
+class CupyBackend(Products, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
@@ -25,3 +26,6 @@ class CupyBackend(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return cupy.asnumpy(array)
+
+    def lowered(self, precision: str) -> Any:
+        return DeviceLowered(self, precision)

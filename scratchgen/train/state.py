@@ -14,6 +14,7 @@ from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import backend_of
 from scratchgen.cores import cores
 from scratchgen.models.system import Player, System
+from scratchgen.precision import precision
 from scratchgen.random import Generator
 from scratchgen.replay import replay
 from scratchgen.train import checkpoint
@@ -51,6 +52,7 @@ class PlayerState:
         self.flat = optim.Flat(player.parameters)
         self.xp = backend_of(self.flat.buffer)
         self.max_norm = math.inf if config.clip is None else config.clip
+        self.precision = config.precision
         self.optimiser = make_optimiser(self.flat, config)
         self.is_spread = False
         self.replays = [replay(self.gradient, copy=False) for _ in range(config.shards if config.replay else 0)]
@@ -79,9 +81,10 @@ class PlayerState:
 
     def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
         """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
-        terms = self.loss(batch, rng)
-        self.check_terms(terms, batch)
-        gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
+        with precision(self.precision):
+            terms = self.loss(batch, rng)
+            self.check_terms(terms, batch)
+            gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
         return type(terms)(*map(stop_gradient, terms)), gradient
 
     def check_terms(self, terms: Any, batch: Any) -> None:
@@ -271,9 +274,10 @@ def check_same_run(meta: Mapping[str, Any], config: TrainConfig, name: str) -> N
     """Raises ValueError if the checkpoint is of another system, or was trained by other numbers."""
     if meta["system"] != name:
         raise ValueError(f"it holds a run of {meta['system']}, not of {name}")
+    before = as_json(TrainConfig()) | meta["train"]  # what an older version did not know, it did as is the default
     for key, value in as_json(config).items():
-        if key not in MAY_CHANGE and meta["train"].get(key) != value:
-            raise ValueError(f"it was trained with {key} = {meta['train'].get(key)}, not {value}")
+        if key not in MAY_CHANGE and before[key] != value:
+            raise ValueError(f"it was trained with {key} = {before[key]}, not {value}")
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
