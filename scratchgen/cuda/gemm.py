@@ -134,6 +134,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 @cache
 def library() -> Any:
+    return load()
+
+
+def load() -> Any:
     """libcublas, the one that CuPy uses, its functions with their types.  Raises BackendError if there is none."""
     found = None
     for name in names():
