@@ -44,7 +44,8 @@ def correlate(xp: Any, x: Any, w: Any, stride: int, frame: Frame, groups: int, o
     (top, bottom), (left, right) = frame
     framed = (x.shape[0], x.shape[1] + top + bottom, x.shape[2] + left + right, c)
     result = (x.shape[0], *output_size(x.shape, kh, kw, stride, frame), o)
-    if stride == groups == 1 and len(x) and shifted_numbers(framed, w.shape, result) < gathered_numbers(framed, w.shape, result):
+    shapes = framed, w.shape, result
+    if stride == groups == 1 and len(x) and shifted_numbers(*shapes) < gathered_numbers(*shapes):
         return shifted(xp, convolution.framed(xp, x, frame), w, result, out)
     return _given(out, convolution.correlate(xp, x, w, stride, frame, groups))
 

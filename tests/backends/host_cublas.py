@@ -65,8 +65,8 @@ class Library:
         matrix_type = (c_void_p, c_int, c_int64)
         sizes = (c_void_p, c_int, c_int, c_int64, c_int64, c_int64, c_void_p)
         plain = (*sizes, *matrix_type, *matrix_type, c_void_p, *matrix_type, c_int, c_int)
-        strided = (*sizes, *matrix_type, c_int64, *matrix_type, c_int64, c_void_p, *matrix_type, c_int64, c_int64, c_int,
-                   c_int)  # fmt: skip
+        strided = (*sizes, *matrix_type, c_int64, *matrix_type, c_int64, c_void_p, *matrix_type, c_int64, c_int64,
+                   c_int, c_int)  # fmt: skip
         self.cublasCreate_v2 = ctypes.CFUNCTYPE(c_int, ctypes.POINTER(c_void_p))(self._create)
         self.cublasSetStream_v2 = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)(self._set_stream)
         self.cublasSetWorkspace_v2 = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)(self._set_workspace)

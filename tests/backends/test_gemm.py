@@ -93,8 +93,7 @@ def test_the_stream_is_cupys_and_each_has_a_workspace(cupy, gemm, monkeypatch):
         stream.ptr = ptr
         cupy.matmul(a, a)
     asked = [call for call in cupy.libcublas.calls if call[0] != "gemm"]
-    once = [[("stream", 1, ptr), ("workspace", 1, 32 << 20)] for ptr in (11, 12, 11)]
-    assert asked == sum(once, [])
+    assert asked == [call for ptr in (11, 12, 11) for call in (("stream", 1, ptr), ("workspace", 1, 32 << 20))]
     assert len(gemm.current().workspaces) == 2
 
 
@@ -269,8 +268,10 @@ def test_convolution_into_an_array(cupy, kernel):
 
 # --- precision ----------------------------------------------------------------------------------------------
 
-NUMBERS = np.array([0, 1, -1, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000,
-                    0x7F800001, 0xFFFFFFFF, 1, 0x8000, 0x8001, 0x80000000], np.int64).astype("u4").view("f4")  # fmt: skip
+NUMBERS = np.array([
+    0, 1, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0xFFFFFFFF,
+    0x7FFFFFFF, 0xFF800001, 0x8000, 0x8001, 0x80000000,
+], "u4").view("f4")  # fmt: skip
 
 
 def test_bfloat16_by_the_kernel(cupy):

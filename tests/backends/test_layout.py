@@ -197,8 +197,9 @@ def test_how_a_matrix_may_lie():
     assert merged([(2, 12, 1, 6), (3, 4, 0, 2)]) == [(2, 12, 1, 6), (3, 4, 0, 2)]
 
 
-@pytest.mark.parametrize(("a", "b", "out"), [((2, 3), (4, 5), (2, 5)), ((2, 3), (3, 5), (5, 2)),
-                                             ((2, 2, 3), (3, 3, 5), (2, 2, 5)), ((2, 3), (2, 3, 5), (2, 5))])  # fmt: skip
+@pytest.mark.parametrize(("a", "b", "out"), [
+    ((2, 3), (4, 5), (2, 5)), ((2, 3), (3, 5), (5, 2)), ((2, 2, 3), (3, 3, 5), (2, 2, 5)), ((2, 3), (2, 3, 5), (2, 5)),
+])  # fmt: skip
 def test_shapes_that_do_not_fit(a, b, out):
     with pytest.raises(ValueError, match="matmul: "):
         plan(*(View(shape, tuple(range(len(shape), 0, -1))) for shape in (a, b, out)))
