@@ -51,6 +51,22 @@ def test_matmul(cupy, a, b, dtype):
     assert {compute for *_, compute in products(cupy)} <= {68 if dtype == "float32" else 70}
 
 
+def test_operands_that_are_repeated(cupy, gemm, monkeypatch):
+    """A batch that stands still is no reason to copy, and is copied once where there is another one."""
+    copied, once = [], gemm.once
+    monkeypatch.setattr(gemm, "once", lambda x: copied.append(once(x)) or copied[-1])
+    for shape, size in (((1, 3), 0), ((2, 3), 0), ((3, 2), 6)):
+        a, b = draw(1, *shape), draw(2, 3, 4)
+        a = a.T if size else a
+        rows, columns = (cupy.broadcast_to(cupy.asarray(x), (5, *x.shape)) for x in (a, b))
+        if size:
+            rows = rows[:, ::-1]
+            a = a[::-1]
+        found = cupy.to_numpy(cupy.matmul(rows, columns))
+        np.testing.assert_allclose(found, np.matmul(np.stack([a] * 5), b), rtol=1e-13)
+        assert [x.size for x in copied] == [size] * bool(size)
+
+
 def test_what_is_not_of_floats_is_left_to_cupy(cupy):
     x = np.arange(6).reshape(2, 3)
     for a, b in ((x, x.T), (x.astype("uint16"), x.T.astype("uint16")), (x.astype("f4"), x.T.astype("f8"))):
