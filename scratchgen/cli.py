@@ -20,6 +20,7 @@ from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
 from scratchgen.data import DataError
 from scratchgen.precision import PRECISIONS
+from scratchgen.random import MODES
 from scratchgen.version import VERSION
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -136,6 +137,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
 @click.option("--precision", type=click.Choice(PRECISIONS),
               help="Of products: bf16 and tf32 are faster on a GPU, emulated elsewhere.  [default: the recipe's]")
+@click.option("--noise", type=click.Choice(MODES), help="Drawn on the host, or by counter where the arrays live.  "
+              "[default: counter on cupy, host elsewhere]")
 @click.option("--data", "dataset", help="Data set: digits, or mnist or cifar10 with --folder.  [default: the recipe's]")
 @click.option("--folder", type=click.Path(), help="Where the data set's files are.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, where it was last saved.")
@@ -143,7 +146,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @backend_option
 def train(
     id: str, out: Path | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None,
-    precision: str | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool, backend: str | None,
+    precision: str | None, noise: str | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool,
+    backend: str | None,
 ) -> None:  # fmt: skip
     """Train the system ID, judge it and draw its page.
 
@@ -154,11 +158,12 @@ def train(
     """
     from scratchgen.recipes import find, present
     from scratchgen.train import RunConfig, RunFolder, as_json
+    from scratchgen.train.config import settled
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
     wanted: dict[str, Any] = {
-        "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,
+        "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision, "noise": noise,
     }  # fmt: skip
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
@@ -171,12 +176,14 @@ def train(
     else:
         xp = use(backend) if backend else active()
         examples = data.load(dataset or recipe.dataset, folder)
-        settings = _settings(recipe.train, given, len(examples.train))
+        settings = settled(_settings(recipe.train, given, len(examples.train)), xp.own_noise)
         where = str(Path(folder).resolve()) if folder else None
         model = as_json(recipe.configure(examples))
         run = RunFolder.create(out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name))
     system = recipe.restore(run)
-    click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}")
+    noise = run.config.train.noise or xp.own_noise
+    click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}, "
+               f"noise by {noise}")
     recipe.fit(system, examples, run)
     if not no_report:
         present.judge(recipe.load(run), thorough=False)

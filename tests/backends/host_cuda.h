@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <link.h>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -25,10 +26,10 @@ typedef unsigned int uint;
 #ifndef HOST_CUDA_NAMES  // without it `__global__` stays in the text, where the kernels' names are looked for
 #define __global__
 #endif
-#define __device__ static inline
+#define __device__
 #define __host__
 #define __constant__ static
-#define __shared__ static __attribute__((section("cuda_shared")))
+#define __shared__ static thread_local  // in a segment of their own, which can be found
 #define __forceinline__ __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
@@ -56,9 +57,6 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 static uint3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 static const int warpSize = 32;
-
-extern "C" unsigned char __start_cuda_shared[] __attribute__((weak, visibility("hidden")));
-extern "C" unsigned char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
 
 namespace host {
 
@@ -172,8 +170,25 @@ static void run_block_with_barriers() {
             error = "a thread waits for ever, at line " + std::to_string(thread.line);
 }
 
+// All bytes of shared memory to 0xFF, which is NaN: the thread-local memory of the library that holds this function.
+static int poison(dl_phdr_info* library, size_t, void*) {
+    const auto here = reinterpret_cast<uintptr_t>(poison);
+    const ElfW(Phdr)* local = nullptr;
+    bool mine = false;
+    for (int i = 0; i < library->dlpi_phnum; i++) {
+        const auto& part = library->dlpi_phdr[i];
+        const uintptr_t start = library->dlpi_addr + part.p_vaddr;
+        mine |= part.p_type == PT_LOAD && start <= here && here < start + part.p_memsz;
+        if (part.p_type == PT_TLS) local = &part;
+    }
+    if (mine && local && library->dlpi_tls_data) memset(library->dlpi_tls_data, 0xFF, local->p_memsz);
+    return mine;
+}
+
 static void run_block() {
-    memset(__start_cuda_shared, 0xFF, __stop_cuda_shared - __start_cuda_shared);
+    static thread_local volatile unsigned char touched;  // so that this thread has such memory
+    touched = 1;
+    dl_iterate_phdr(poison, nullptr);
     memset(dynamic_shared, 0xFF, shared_bytes);
 #ifdef HOST_CUDA_WAITS
     run_block_with_barriers();

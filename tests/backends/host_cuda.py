@@ -25,7 +25,8 @@ import numpy as np
 import pytest
 
 HEADER = Path(__file__).with_suffix(".h")
-FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
+FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-w",
+         "-Wl,-Bsymbolic", "-fno-gnu-unique")  # fmt: skip
 WAITING = re.compile(r"__sync|_sync\s*\(")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w\s]+?)\s+(\w+)\s*\[\s*\]\s*;")
 BOUNDS = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"

@@ -67,6 +67,18 @@ def test_operands_that_are_repeated(cupy, gemm, monkeypatch):
         assert [x.size for x in copied] == [size] * bool(size)
 
 
+def test_stacks_that_are_copied(cupy):
+    """Each matrix of a batch, also where cuBLAS could read one by one but not the whole."""
+    a, b = draw(1, 4, 6, 8), draw(2, 4, 4, 5)
+
+    def views(a, b):
+        a, b = a[:, ::2, ::2], b[::-1]
+        return (a, b), (a[0], b), (b.swapaxes(1, 2), a[::-1].swapaxes(1, 2))
+
+    for mine, theirs in zip(views(cupy.asarray(a), cupy.asarray(b)), views(a, b), strict=True):
+        np.testing.assert_allclose(cupy.to_numpy(cupy.matmul(*mine)), np.matmul(*theirs), rtol=1e-12)
+
+
 def test_what_is_not_of_floats_is_left_to_cupy(cupy):
     x = np.arange(6).reshape(2, 3)
     for a, b in ((x, x.T), (x.astype("uint16"), x.T.astype("uint16")), (x.astype("f4"), x.T.astype("f8"))):
@@ -132,6 +144,13 @@ def test_what_cublas_reports_is_one_line(cupy, monkeypatch, status, name):
     with pytest.raises(BackendError) as caught:
         cupy.matmul(a, a)
     assert str(caught.value) == f"cublasGemmEx_64: cuBLAS reports {name} ({status})"
+
+
+def test_the_types_of_the_functions(gemm):
+    """As the stand-in has them, which are written down a second time: a wrong one would put arguments elsewhere."""
+    library = host_cublas.Library()
+    for name, types_ in gemm.SIGNATURES.items():
+        assert list(map(ctypes.sizeof, types_)) == list(map(ctypes.sizeof, getattr(library, name).argtypes)), name
 
 
 def test_the_stand_in_refuses_what_cublas_does():

@@ -12,6 +12,23 @@ template <class T> __device__ T warp_sum(T v) {
     for (int offset = 16; offset; offset >>= 1) v += __shfl_xor_sync(0xffffffffu, v, offset);
     return v;
 }
+template <class T> __device__ inline T block_sum(T sum) {
+    __shared__ T part[32];
+    sum = warp_sum(sum);
+    if (threadIdx.x % warpSize == 0) part[threadIdx.x / warpSize] = sum;
+    BARRIER;
+    return warp_sum(threadIdx.x % 32 < blockDim.x / 32 ? part[threadIdx.x % 32] : T(0));
+}
+struct Square {
+    template <class T> __device__ T operator()(T x) const { return x * x; }
+};
+extern "C" __global__ void squares_d(const double* x, double* y, long long n) {
+    __shared__ double part[1024];
+    double sum = 0;
+    for (long long i = threadIdx.x; i < n; i += blockDim.x) sum += Square()(x[blockIdx.x * n + i]);
+    part[threadIdx.x] = block_sum(sum);
+    if (threadIdx.x == 0) y[blockIdx.x] = part[0];
+}
 #define ROW_SUMS(T, NAME) \
     extern "C" __global__ void __launch_bounds__(128) NAME(const T* x, T* y, long long n) { \
         __shared__ T part[32]; \
@@ -34,18 +51,20 @@ def kernel(body: str, parameters: str = "float* x", before: str = "") -> RawKern
     return RawKernel(f'{before}\nextern "C" __global__ void f({parameters}) {{ {body} }}', "f")
 
 
-@pytest.mark.parametrize("dtype, name", [(np.float32, "sums_f"), (np.float64, "sums_d")])
+@pytest.mark.parametrize("dtype, name", [(np.float32, "sums_f"), (np.float64, "sums_d"), (np.float64, "squares_d")])
 @pytest.mark.parametrize("n", [1, 7, 1000])
 def test_blocks_shared_memory_and_shuffles(dtype, name, n):
     x = np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
     y = np.empty(5, dtype)
     RawModule(code=ROWS, options=BARRIER).get_function(name)((5,), (128,), (x, y, n))
-    np.testing.assert_allclose(y, x.sum(axis=1), rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-5)
+    expected = (x * x if name.startswith("squares") else x).sum(axis=1)
+    np.testing.assert_allclose(y, expected, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-5)
 
 
-def test_a_missing_barrier_gives_nan():
+@pytest.mark.parametrize("name", ["sums_d", "squares_d"])
+def test_a_missing_barrier_gives_nan(name):
     x, y = np.ones((2, 300)), np.empty(2)
-    RawModule(code=ROWS, options=("-DBARRIER=",)).get_function("sums_d")((2,), (128,), (x, y, 300))
+    RawModule(code=ROWS, options=("-DBARRIER=",)).get_function(name)((2,), (128,), (x, y, 300))
     assert np.isnan(y).any()
 
 
