@@ -79,7 +79,7 @@ def plan(a: View, b: View, out: View) -> Gemm | Copy:
         found = plan(b.turned(), a.turned(), out.turned())
         return found._replace(exchanged=False) if isinstance(found, Gemm) else _renamed(found)
     steps = zip(batch, *(_steps(x, batch) for x in (a, b, out)), strict=True)
-    rows, axes = _rows(m, k, n, a, out, merged(list(steps)))
+    rows, axes = _rows(m, k, a, out, merged(list(steps)))
     left = runs(rows[0], k, rows[1], a.strides[-1])
     right = runs(k, n, *b.strides[-2:])
     result = runs(rows[0], n, rows[3], out.strides[-1])
@@ -120,11 +120,11 @@ def merged(axes: Sequence[Axis]) -> list[Axis]:
     return found
 
 
-def _rows(m: int, k: int, n: int, a: View, out: View, axes: list[Axis]) -> tuple[Axis, list[Axis]]:
+def _rows(m: int, k: int, a: View, out: View, axes: list[Axis]) -> tuple[Axis, list[Axis]]:
     """The axis of a's rows, and of the batch what is left: where b is the same for all, matrices that lie one below
     the other are one tall matrix."""
     rows = (m, a.strides[-2], 0, out.strides[-2])
-    if m == 1 and axes and axes[-1][1] >= k and axes[-1][3] >= n:
+    if m == 1 and axes:
         rows = (1, axes[-1][1], 0, axes[-1][3])  # along an axis of length 1 any step is right
     if axes and axes[-1][1:] == (m * rows[1], 0, m * rows[3]):
         tall = (axes[-1][0] * m, *rows[1:])
