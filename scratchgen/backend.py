@@ -16,7 +16,7 @@ thread (`with backend("cupy"):`).  An operation never asks which backend is acti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scratchgen import convolution, fastconv, fastmath, philox
+from scratchgen import convolution, fastconv, fastmath, philox, transfers
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -34,6 +34,8 @@ pi, e, inf, nan = np.pi, np.e, np.inf, np.nan
 
 Array = Any
 """An array of any backend; a static type would have to name libraries that may be absent."""
+Step = Callable[[list[Array]], list[Array]]
+"""A step of some computation: arrays in, arrays out."""
 
 
 class BackendError(RuntimeError):
@@ -73,6 +75,19 @@ class Backend:
     def to_numpy(self, array: Array) -> np.ndarray:
         """The array's values in host memory."""
         raise NotImplementedError
+
+    def constant(self, numbers: Any, dtype: Any = None) -> Array:
+        """Numbers that a formula holds, in nested lists or tuples, as an array that nobody writes to."""
+        return transfers.constant(self, numbers, dtype)
+
+    def joined(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """Arrays one after the other along an axis, however many."""
+        return transfers.joined(self, arrays, axis)
+
+    def graph(self, step: Step) -> Step:
+        """What replays a step here, to be called in its place, with arrays of the same shapes and dtypes each time.
+        Its results may be written to by the next call.  By default the step itself."""
+        return step
 
     def saved(self, array: Array) -> Array:
         """What a node may keep of an array that is not its own: a copy, since its owner may write to it."""
@@ -287,6 +302,11 @@ def backend_of(*arrays: Any, operation: str = "operation") -> Backend:
                 )
             found = owner
     return found if found is not None else active()
+
+
+def owns(backend: Backend, x: Any) -> bool:
+    """Whether x is an array of a backend; a number is none."""
+    return _by_type.get(type(x)) is backend and not isinstance(x, np.generic)
 
 
 def _unusual(array: Any, operation: str) -> Backend:

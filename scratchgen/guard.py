@@ -28,8 +28,9 @@ import numpy as np
 
 IN, OUT, READ = "copy in", "copy out", "read"
 HERE = Path(__file__).parent
-MECHANISM = tuple(str(HERE / name) for name in ("guard.py", "strict.py", "backend.py"))
-ENGINE = (*MECHANISM, *(str(HERE / name) for name in ("ops", "autograd", "random.py", "tracing.py", "convolution.py")))
+MECHANISM = tuple(str(HERE / name) for name in ("guard.py", "strict.py", "backend.py", "cuda"))
+PARTS = ("ops", "autograd", "random.py", "tracing.py", "convolution.py", "transfers.py")
+ENGINE = (*MECHANISM, *(str(HERE / name) for name in PARTS))
 
 
 class CaptureError(RuntimeError):
@@ -128,19 +129,20 @@ _listeners: ContextVar[tuple[Watched | Captured, ...]] = ContextVar("scratchgen_
 @contextmanager
 def watched() -> Iterator[Watched]:
     """Count what crosses in a block of code, in this thread and the tasks that it starts."""
-    with _listening(Watched()) as seen:
+    with listen(Watched()) as seen:
         yield seen
 
 
 @contextmanager
 def capturing() -> Iterator[Captured]:
     """Refuse in a block of code what the capture of a CUDA graph refuses; yields the calls, for `compare`."""
-    with _listening(Captured()) as calls:
+    with listen(Captured()) as calls:
         yield calls
 
 
 @contextmanager
-def _listening(listener: Any) -> Iterator[Any]:
+def listen(listener: Any) -> Iterator[Any]:
+    """Tell a listener, as `Watched` and `Captured` are, what happens in a block of code."""
     token = _listeners.set((*_listeners.get(), listener))
     try:
         yield listener
@@ -217,9 +219,9 @@ def owner(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def caller() -> str:
-    """File and line of the code that asked, and of the operation through which it did."""
-    frame: Any = sys._getframe(1)
+def caller(frame: Any = None) -> str:
+    """File and line of the code that asked, and of the operation through which it did; now, or in a frame."""
+    frame = sys._getframe(1) if frame is None else frame
     numpys = np.__path__[0]
     while frame.f_back is not None and frame.f_code.co_filename.startswith((*MECHANISM, numpys)):
         frame = frame.f_back

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen import philox
+from scratchgen import guard, philox
 from scratchgen.backend import active, backend_of, float32, float64, int64
 from scratchgen.tracing import effect
 
@@ -68,13 +68,18 @@ class Generator:
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         return active().noise(law, self.stream(), shape, dtype, bounds, out)
 
+    def _from_host(self) -> Any:
+        """NumPy's generator.  No graph of kernels draws from it, so a capture refuses before anything is drawn."""
+        guard.refused("noise drawn on the host", "draw it in mode counter, without probabilities")
+        return self._host
+
     def _floats(self, law: str, shape: Any, dtype: Any, out: Any) -> Any:
         dtype, shape = np.dtype(dtype), shape if out is None else out.shape
         if dtype not in (float32, float64) or (out is not None and out.dtype != dtype):
             raise TypeError(f"Generator: {dtype} numbers{'' if out is None else f' for an array of {out.dtype}'}")
         if self.mode == "counter":
             return self._counted(law, shape, dtype, out=out)
-        function = getattr(self._host, HOST[law])
+        function = getattr(self._from_host(), HOST[law])
         if out is None or active().name != "numpy":
             made = active().asarray(function(shape, dtype=dtype.type))
             if out is None:
@@ -105,7 +110,7 @@ class Generator:
         Raises ValueError if there are none, or in counter mode more than 2³².
         """
         if self.mode == "host":
-            return active().asarray(self._host.integers(low, high, shape, dtype=np.int64))
+            return active().asarray(self._from_host().integers(low, high, shape, dtype=np.int64))
         if not 0 < high - low <= philox.MOST:
             raise ValueError(f"Generator: integers in [{low}, {high}): between 1 and 2**32 of them")
         return self._counted("integers", shape, int64, int(low), int(high))
@@ -114,7 +119,7 @@ class Generator:
     def permutation(self, n: int) -> Any:
         """The integers 0 … n−1 in random order; in counter mode the order of n random words."""
         if self.mode == "host":
-            return active().asarray(self._host.permutation(n), dtype=int64)
+            return active().asarray(self._from_host().permutation(n), dtype=int64)
         return active().argsort(self._counted("words", (n,), np.uint64))
 
     @effect
@@ -124,7 +129,7 @@ class Generator:
         Raises ValueError for more integers than there are, unless they may come again.
         """
         if self.mode == "host" or p is not None:
-            return active().asarray(self._host.choice(n, shape, replace=replace, p=p), dtype=int64)
+            return active().asarray(self._from_host().choice(n, shape, replace=replace, p=p), dtype=int64)
         if replace:
             return self.integers(0, n, shape)
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
@@ -134,6 +139,7 @@ class Generator:
 
     def spawn(self, n: int) -> list[Generator]:
         """n generators, independent of this one and of each other."""
+        guard.refused("a generator made in the step", "spawn it before")
         return [Generator(child, self.mode) for child in self._seeds.spawn(n)]
 
     def mark(self) -> Any:

@@ -17,8 +17,9 @@ import numpy as np
 from scipy import special as scipy_special
 
 from scratchgen import guard
-from scratchgen.backend import Backend, _given, numpy
+from scratchgen.backend import Backend, Step, _given, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
+from scratchgen.rehearsal import Rehearsal
 
 __all__ = ["CaptureError", "StrictArray", "StrictBackend", "capturing", "compare", "watched"]
 
@@ -212,10 +213,10 @@ for _name in _names(METHODS):
 
 def _run(name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
     """function of raw arrays, its result as a device would give it."""
-    result = function(*args, **kwargs)
+    found = _wrap(function(*args, **kwargs))
     if guard.listening():
-        guard.heard(name, (args, kwargs), result)
-    return _wrap(result)
+        guard.heard(name, (args, kwargs), [x._a for x in guard.leaves(found) if isinstance(x, StrictArray)])
+    return found
 
 
 def _wrap(result: Any) -> Any:
@@ -340,6 +341,9 @@ class StrictBackend(Backend):
             raise AttributeError(f"the strict backend has no function {name!r}: is it one that CuPy has?")
         setattr(self, name, call)  # the next look-up is a plain attribute
         return call
+
+    def graph(self, step: Step) -> Step:
+        return Rehearsal(step)
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
         return _run("window_view", numpy.window_view, x._a, shape, stride)

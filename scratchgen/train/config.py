@@ -18,7 +18,8 @@ class TrainConfig:
 
     steps            turns of the loop; in each, every player takes its own number of minibatches
     batch_size       examples in a minibatch
-    shards           parts of it that are worked on side by side, one core each; part of the run's numbers
+    shards           parts of it that are worked on side by side, one core each; part of the run's numbers.  On a
+                     device there is one
     lr               the largest learning rate
     warmup           steps over which the rate rises linearly to `lr`
     final_lr         the fraction of `lr` that cosine decay ends at; 1 keeps the rate constant
@@ -29,7 +30,8 @@ class TrainConfig:
     checkpoint_every, log_every    in steps.  A row of the log is the mean over the steps since the last
     seed             of the order of the minibatches and of the noise
     dtype            of the parameters and of floating-point data
-    replay           record a step's array calls and replay them: the same numbers, faster
+    replay           record a step's array calls and replay them, on a device the whole update as a graph of kernels:
+                     the same numbers, faster
     noise            the mode of the noise's `random.Generator`, "host" or "counter"; None: the backend's own, which is
                      "counter" on a GPU and "host" elsewhere.  Weights begin with host numbers in any case
 
