@@ -1,7 +1,7 @@
-"""The command line: list, train, sample, evaluate, report, compare, verify, info.
+"""The command line: list, train, sample, evaluate, report, compare, verify, parity, info.
 
-Exit codes: 0 done; 1 `verify` found something that does not hold; 2 a request that cannot be served, said in one
-line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
+Exit codes: 0 done; 1 `verify` or `parity` found something that does not hold; 2 a request that cannot be served, said
+in one line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ def commands() -> None:
     scratchgen report runs/ddpm          draw its page again
     scratchgen compare runs/*            quality, diversity and speed in one chart
     scratchgen verify                    run the tests of every equation; leaves runs/verify/index.html
+    scratchgen parity                    whether the GPU gives NumPy's numbers; leaves runs/parity/index.html
     scratchgen info                      the machine, its libraries, and what holds them back
 
     scratchgen COMMAND --help says more.
@@ -355,6 +356,36 @@ def verify(
     from scratchgen.verify.command import verify as check
 
     if not check(pattern, examples, backend or active().name, folder, MUTANTS[mutants], jobs):
+        raise click.exceptions.Exit(1)
+
+
+@commands.command()
+@click.argument("id", metavar="[ID]", required=False)
+@click.option("--backend", type=click.Choice(("cupy", "strict")), default="cupy", show_default=True,
+              help="What to compare NumPy with.")
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Of float32, side by side.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+              help="Examples in a minibatch, at most.")
+@click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/parity"),
+              show_default=True, help="Where parity.json, the picture and index.html go.")
+def parity(id: str | None, backend: str, steps: int, batch_size: int, folder: Path) -> None:
+    """Whether another backend gives NumPy's numbers, for the system ID or for all of them.
+
+    \b
+    The same weights, minibatches and noise (by counter) on both:
+    float64    every term of the loss and every gradient, to 1e-10 relative
+    float32    the same, without TF32, to the system's tolerance
+    way        the weights over 100 steps of float32, beside those of NumPy summing in another order
+    fit        what systems without training steps are fitted to, to 1e-10 relative
+
+    Exit code 1 if anything does not hold.
+    """
+    from scratchgen.backend import get
+    from scratchgen.recipes import RECIPES, find, parity_page
+
+    get(backend)
+    recipes = [find(id)] if id else list(RECIPES.values())
+    if not parity_page.check(recipes, backend, steps, batch_size, folder):
         raise click.exceptions.Exit(1)
 
 
