@@ -6,6 +6,7 @@ import threading
 import types
 
 import host_cublas
+import host_graph
 import numpy as np
 import pytest
 from hypothesis import given
@@ -353,6 +354,36 @@ def test_a_layer_and_its_gradients_in_bf16(cupy):
     for found, there in zip(mine, right, strict=True):
         np.testing.assert_allclose(cupy.to_numpy(found), there, rtol=1e-5)
     assert [compute for *_, compute in products(cupy)] == [68, 68]
+
+
+# --- graphs ---
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_products_are_part_of_a_graph(cupy, gemm, monkeypatch, precision):
+    """A layer's gradients and a convolution, replayed: the later calls launch what was captured, with new numbers;
+    handle, workspace and stream were seen to before, in the warm-up."""
+    world = host_graph.installed(monkeypatch)
+    w, k = draw(1, 4, 3).astype("f4"), draw(2, 3, 3, 2, 2).astype("f4")
+
+    def step(w, k):
+        loss = lambda w, x: ops.sum(ops.square(ops.matmul(x, w)))  # noqa: E731
+        return lambda x, image: (*sg.value_and_grad(loss)(w, x), ops.conv2d(image, k, 1, "same"))
+
+    here, replayed = step(w, k), sg.replay(step(cupy.asarray(w), cupy.asarray(k)))
+    for seed in range(5):
+        x, image = draw(seed, 5, 4).astype("f4"), draw(seed, 2, 4, 4, 2).astype("f4")
+        with sg.precision(precision):
+            right = here(x, image)
+            with sg.backend("cupy"):
+                found = replayed(cupy.asarray(x), cupy.asarray(image))
+        for mine, theirs in zip(found, right, strict=True):
+            np.testing.assert_allclose(cupy.to_numpy(mine), theirs, rtol=1e-5, atol=1e-5)
+    begin, end, launch = (next(i for i, said in enumerate(world.log) if what in said)
+                          for what in ("begin capture", "end capture", "launch"))
+    assert sum("product" in said for said in world.log[begin:end]) == 3
+    assert not any("product" in said for said in world.log[launch:])
+    assert [call[0] for call in cupy.libcublas.calls].count("workspace") == 1
 
 
 # --- networks -----------------------------------------------------------------------------------------------
