@@ -51,6 +51,7 @@ class Allowed(NamedTuple):
     why: str = ""
 
 
+USUAL = Allowed()
 FLIPS = "chooses by comparing: a last bit can turn a choice now and then, and all that follows from it"
 ALLOWED = {
     "wgan": Allowed(float32=2e-4, why="the critic's gradient is what two means leave of each other: another order "
@@ -73,7 +74,7 @@ class Finding:
     order: dict[str, float] = field(default_factory=dict)
     """The errors of NumPy itself, in another order of summation."""
     way: list[tuple[int, float, float]] = field(default_factory=list)
-    bounds: Allowed = Allowed()
+    bounds: Allowed = USUAL
 
     def note(self, dtype: str, what: str, errors: dict[Any, float]) -> None:
         """Keep the largest of the errors."""
@@ -102,7 +103,7 @@ class Finding:
 def measure(recipe: Recipe, there: str, steps: int, batch_size: int, told: Callable[[int], None]) -> Finding:
     """Compare NumPy with the backend `there`.  told: is told of every step that is done, of `work(recipe, steps)`."""
     dataset = data.load(recipe.dataset, None)
-    found = Finding(recipe.id, bounds=ALLOWED.get(recipe.id, Allowed()))
+    found = Finding(recipe.id, bounds=ALLOWED.get(recipe.id, USUAL))
     if isinstance(recipe, FittedRecipe):
         fit, other = (_fitted(recipe, dataset, name, steps) for name in ("numpy", there))
         found.note("float64", "fit", {k: difference(fit[k], other.get(k)) for k in fit})

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from scratchgen.recipes import pictures, present
-from scratchgen.recipes.parity import APART, TIGHT, Allowed, Finding, measure, work
+from scratchgen.recipes.parity import APART, TIGHT, USUAL, Finding, measure, work
 from scratchgen.recipes.recipe import Recipe
 from scratchgen.train.atomic import write_atomically
 from scratchgen.train.progress import Bar
@@ -84,14 +84,15 @@ def table(findings: Sequence[Finding], there: str) -> Table:
         f"The largest relative errors of the loss's terms and of the gradients, with the same weights and noise; "
         f"float64 may be {TIGHT:.0e} off, float32 what is allowed. Of systems without training steps, the first column "
         "says what their fit is off. Way: how far the weights of float32 part, as a fraction of the way gone; at "
-        f"most {APART:.0f} times as far as NumPy in another order of summation does, and {Allowed().way:.0e}.",
+        f"most {APART:.0f} times as far as NumPy in another order of summation does, and {USUAL.way:.0e}.",
         ("system", *COLUMNS, "allowed", "way", "another order", ""), body,
     )  # fmt: skip
 
 
 def page(findings: Sequence[Finding], found: Table, there: str) -> Page:
     """All of it, and why some systems are allowed more."""
-    reasons = [(f.id, f"{f.bounds.float32:.0e}", f"{f.bounds.way:.0e}", f.bounds.why) for f in findings if f.bounds.why]
+    more = [(f.id, f.bounds) for f in findings if f.bounds.why]
+    reasons = [(id, f"{b.float32:.0e}", f"{b.way:.0e}", b.why) for id, b in more]
     tables = [found]
     if reasons:
         head = ("system", "float32", "way", "why")
