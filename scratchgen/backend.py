@@ -26,6 +26,7 @@ import numpy as np
 from scipy import special
 
 from scratchgen import convolution, fastconv, fastmath, philox, transfers
+from scratchgen.fused import Fused
 from scratchgen.precision import FLOAT32, emulated
 
 float32 = np.dtype(np.float32)
@@ -43,7 +44,7 @@ class BackendError(RuntimeError):
     """A backend that cannot be used here; the message is one line that says what to do about it."""
 
 
-class Backend:
+class Backend(Fused):
     """One array library: `xp.name` is its name, every other attribute one of its functions."""
 
     name = ""

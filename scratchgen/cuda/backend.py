@@ -12,10 +12,11 @@ from scratchgen import guard
 from scratchgen.backend import Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
+from scratchgen.cuda.kernels import Kernels
 from scratchgen.cuda.products import DeviceLowered, Products
 
 
-class CupyBackend(Products, Backend):
+class CupyBackend(Kernels, Products, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"

@@ -276,7 +276,7 @@ class ElementwiseKernel:
             code = f"""
                 {named}
                 {self.preamble}
-                struct Indexer {{ long long n; long long size() const {{ return n; }} }};
+                struct Indexer {{ long long n; __device__ long long size() const {{ return n; }} }};
                 extern "C" __global__ void {self.name}(long long n_places{pointers}) {{
                     Indexer _ind = {{n_places}};
                     {self.before};
