@@ -55,9 +55,19 @@ def _silu_bend(x: Any, sigma: Any) -> Any:
 
 def gelu(x):
     """y = x·Φ(x), Φ the standard normal distribution function (Hendrycks & Gimpel 2016)."""
-    x = active().asarray(x, float32) if type(x) in (int, float) else x
-    y, phi = backend_of(value_of(x), operation="gelu").gelu(value_of(x))
+    xp, value = _numbers(x, "gelu")
+    y, phi = xp.gelu(value)
     return _gelu(x, _cdf(x, phi), y) if type(x) is Tensor else y
+
+
+def _numbers(x: Any, operation: str) -> tuple[Any, Any]:
+    """The backend and the array behind x.  Raises TypeError for whole numbers, which would give float64."""
+    value = value_of(x)
+    xp = backend_of(value, operation=operation)
+    value = xp.asarray(value, float32) if type(value) in (int, float) else value
+    if value.dtype.kind not in "fc":
+        raise TypeError(f"{operation}: operands of {value.dtype} would give float64; convert one with ops.astype")
+    return xp, value
 
 
 @primitive(lambda g, _y, x, _phi: g * _pdf(x), None)
@@ -212,8 +222,8 @@ class _Groups(NamedTuple):
 
 def _standardise(x: Any, over: Any, tiny: float) -> Any:
     """y = (x − μ)·s, s = 1/√(σ² + tiny), where `over` says of what μ and σ² are the means."""
-    value = value_of(x)
-    y, scale = over.forward(backend_of(value, operation="standardise"), value, tiny)
+    xp, value = _numbers(x, "standardise")
+    y, scale = over.forward(xp, value, tiny)
     return _standardised(x, _scale(x, scale, over=over), y, over=over) if type(x) is Tensor else y
 
 

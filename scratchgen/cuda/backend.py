@@ -16,7 +16,7 @@ from scratchgen.cuda.kernels import Kernels
 from scratchgen.cuda.products import DeviceLowered, Products
 
 
-class CupyBackend(Products, Kernels, Backend):
+class CupyBackend(Kernels, Products, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"

@@ -107,3 +107,6 @@ def test_plain_arrays_leave_nothing_behind():
     assert F.gelu(1.0).dtype == np.float32
     with pytest.raises(TypeError, match="gelu: operand of type list"):
         F.gelu([1.0])
+    for f in (F.gelu, F.layer_norm, lambda x: F.group_norm(x, 1)):
+        with pytest.raises(TypeError, match="operands of int64 would give float64"):
+            f(np.arange(6).reshape(1, 2, 3))
