@@ -193,6 +193,9 @@ def installed(monkeypatch) -> World:
         monkeypatch.setattr(array, f"__{name}__", in_place(name))
     for cls in (host_cuda.RawKernel, host_cuda.ElementwiseKernel):
         kernel(cls)
+    products = sys.modules["scratchgen.cuda.gemm"]
+    product = products.call
+    monkeypatch.setattr(products, "call", lambda *args: world.run(lambda: product(*args), "product", product, args, {}))
     fake.may_share_memory = lambda a, b: np.may_share_memory(a._a, b._a)
     vars(fake.cuda).update(
         Stream=stream, MemoryPool=MemoryPool, using_allocator=world.using_allocator,
