@@ -3,7 +3,7 @@
 A process of a group may end in four ways:
 
     with the others    process 0 speaks for all, and all exit with one code: done, stopped, diverged, a wrong option
-    alone, by an error it says which, after a moment in which the others had not come to the same end, and ends all
+    alone, by an error it says which, once the others have had a moment to come to the same end, and ends them all
     killed             mpiexec ends the others, and a process that process 0 left behind (`keeper`) says what remains
     after training     they part when it is over: process 0 goes on to judge, the others are done
 """
@@ -72,8 +72,9 @@ def joined() -> Iterator[Group]:
     except BaseException as error:
         code = exit_code(error)
         if code and not group.mpi.Is_finalized() and not group.meets(PATIENCE):
-            if isinstance(sys.stderr, io.StringIO):
-                heard.write(f"rank {group.rank} of {group.size}: {sys.stderr.getvalue()}")
+            said = sys.stderr.getvalue() if isinstance(sys.stderr, io.StringIO) else ""
+            heard.write(f"{said}scratchgen: process {group.rank} of {group.size} fails alone, which ends all; --resume "
+                        "goes on from the last checkpoint, if there is one\n")  # fmt: skip
             heard.flush()
             group.abort(code)
         group.close()
