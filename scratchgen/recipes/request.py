@@ -25,7 +25,7 @@ def settings(recipe: Recipe, given: dict[str, Any], examples: int, processes: in
     if shards % processes:
         raise RecipeError(f"--shards {shards}: {processes} processes cannot share them equally")
     if size % shards:
-        who = f"{processes} processes" if processes == shards else f"{shards} shards"
+        who = f"{processes} processes" if size % processes else f"{shards} shards"
         raise RecipeError(f"{who} cannot share a minibatch of {size} equally: choose another --batch-size")
     if shards > 1 and recipe.whole:
         raise RecipeError(f"{recipe.id}: {recipe.whole}: one process trains it, in one shard")
