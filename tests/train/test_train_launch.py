@@ -1,5 +1,6 @@
 """What mpiexec says of a process, without mpiexec; and NCCL's calls, on a CuPy that only writes them down."""
 
+import importlib
 import subprocess
 import sys
 import types
@@ -146,9 +147,7 @@ def nccl(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupyx", types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, "cupyx.distributed", types.SimpleNamespace(NCCLBackend=Backend))
     monkeypatch.delitem(sys.modules, "scratchgen.cuda.nccl", raising=False)
-    from scratchgen.cuda import nccl
-
-    yield nccl, calls, library
+    yield importlib.import_module("scratchgen.cuda.nccl"), calls, library
     sys.modules.pop("scratchgen.cuda.nccl", None)
 
 
