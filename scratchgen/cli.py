@@ -17,6 +17,7 @@ import click
 from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
 from scratchgen.data import DataError
+from scratchgen.random import MODES
 from scratchgen.version import VERSION
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -144,6 +145,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
               "by side.  [default: the recipe's, or the next number that the processes can share]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
+@click.option("--noise", type=click.Choice(MODES), help="Drawn on the host, or by counter where the arrays live.  "
+              "[default: counter on cupy, host elsewhere]")
 @click.option("--data", "dataset", help="Data set: digits, or mnist or cifar10 with --folder.  [default: the recipe's]")
 @click.option("--folder", type=click.Path(), help="Where the data set's files are.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, where it was last saved.")
@@ -152,8 +155,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.pass_obj
 def train(
     group: Any, id: str, out: Path | None, steps: int | None, batch_size: int | None, shards: int | None,
-    lr: float | None, seed: int | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool,
-    backend: str | None,
+    lr: float | None, seed: int | None, noise: str | None, dataset: str | None, folder: str | None, resume: bool,
+    no_report: bool, backend: str | None,
 ) -> None:  # fmt: skip
     """Train the system ID, judge it and draw its page.
 
@@ -167,10 +170,12 @@ def train(
     """
     from scratchgen.recipes import find, present, request
     from scratchgen.train import RunConfig, RunFolder, as_json
+    from scratchgen.train.config import settled
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
-    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "shards": shards, "lr": lr, "seed": seed}
+    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "shards": shards, "lr": lr, "seed": seed,
+                              "noise": noise}
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
         run = group.first(lambda: RunFolder.open(out))
@@ -183,15 +188,17 @@ def train(
     else:
         xp = use(backend) if backend else active()
         examples = data.load(dataset or recipe.dataset, folder)
-        settings = request.settings(recipe, given, len(examples.train), group.size)
+        settings = settled(request.settings(recipe, given, len(examples.train), group.size), xp.own_noise)
         where = str(Path(folder).resolve()) if folder else None
         model = as_json(recipe.configure(examples))
         config = RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name)
         run = group.first(lambda: RunFolder.create(out, config))
     group = group.on(xp)
     system = recipe.restore(run)
+    noise = run.config.train.noise or xp.own_noise
     among = f", {group.size} processes, {run.config.train.shards} shards" if group.size > 1 else ""
-    click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}{among}")
+    click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}, "
+               f"noise by {noise}{among}")
     recipe.fit(system, examples, run, group)
     group.close()
     if group.rank == 0 and not no_report:

@@ -1,5 +1,6 @@
 """A group of threads: what several processes do together, in one."""
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,7 +30,8 @@ class ThreadGroup(Group):
         buffer[...] = first
 
     def broadcast(self, value):
-        return self.exchange(value)[0]
+        found = self.exchange(value)[0]
+        return found if self.rank == 0 else pickle.loads(pickle.dumps(found))
 
     def largest(self, number):
         return max(self.exchange(number))
