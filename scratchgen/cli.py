@@ -6,11 +6,9 @@ in one line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, afte
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from collections.abc import Callable
-from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +26,33 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; whatever the user can cause ends in one line on standard error."""
+    from scratchgen.train import GroupError, launch
+
     logging.basicConfig(format="scratchgen: %(message)s", level=logging.WARNING)
-    sys.exit(run(arguments))
+    try:
+        with launch.joined() as group:
+            sys.exit(run(arguments, group))
+    except GroupError as error:
+        sys.exit(_fail(str(error)) if launch.told(launch.RANKS) in (0, None) else error.exit_code)
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Run the command line.  Returns the exit code."""
+def run(arguments: list[str] | None = None, group: Any = None) -> int:
+    """Run the command line, by all processes of a group if there is one.  Returns the exit code."""
     from scratchgen.recipes import RecipeError
-    from scratchgen.train import CheckpointError, DivergedError, Interrupted, RunError, machine
+    from scratchgen.train import ALONE, CheckpointError, DivergedError, GroupError, Interrupted, RunError, machine
     from scratchgen.verify.ledger import LedgerError
     from scratchgen.verify.session import Stopped, VerifyError
 
     machine.prepare()
     try:
-        return commands.main(arguments, prog_name="scratchgen", standalone_mode=False) or 0
+        return commands.main(arguments, prog_name="scratchgen", standalone_mode=False, obj=group or ALONE) or 0
     except click.exceptions.NoArgsIsHelpError as help_:
         click.echo(help_.format_message(), err=True)
         return 2
     except click.ClickException as error:
         return _fail(error.format_message())
-    except (BackendError, DataError, RunError, CheckpointError, RecipeError, VerifyError, LedgerError) as error:
+    except (BackendError, DataError, GroupError, RunError, CheckpointError, RecipeError, VerifyError,
+            LedgerError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
@@ -89,7 +94,8 @@ def backend_option(command: Callable) -> Callable:
 
 @click.group(cls=Suggesting, context_settings=CONTEXT)
 @click.version_option(VERSION, prog_name="scratchgen")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """The mathematics of generative models, written out, checked, and fast enough to use.
 
     \b
@@ -105,6 +111,9 @@ def commands() -> None:
 
     scratchgen COMMAND --help says more.
     """
+    command = context.invoked_subcommand
+    if context.obj.size > 1 and command != "train":
+        raise click.UsageError(f"only `train` is work for several processes: leave mpiexec away for `{command}`")
 
 
 @commands.command("list")
@@ -134,6 +143,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to make.  [default: runs/ID]")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a minibatch.  [default: the recipe's]")
+@click.option("--shards", type=click.IntRange(min=1), help="Parts of a minibatch, each with own noise, worked on side "
+              "by side.  [default: the recipe's, or the next number that the processes can share]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
 @click.option("--precision", type=click.Choice(PRECISIONS),
@@ -145,10 +156,11 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, where it was last saved.")
 @click.option("--no-report", is_flag=True, help="Only train: no judging, no pictures.")
 @backend_option
+@click.pass_obj
 def train(
-    id: str, out: Path | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None,
-    precision: str | None, noise: str | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool,
-    backend: str | None,
+    group: Any, id: str, out: Path | None, steps: int | None, batch_size: int | None, shards: int | None,
+    lr: float | None, seed: int | None, precision: str | None, noise: str | None, dataset: str | None,
+    folder: str | None, resume: bool, no_report: bool, backend: str | None,
 ) -> None:  # fmt: skip
     """Train the system ID, judge it and draw its page.
 
@@ -156,47 +168,45 @@ def train(
     Ctrl-C finishes the step and saves; --resume goes on from the last checkpoint as if nothing had happened.
     The same seed gives the same run, bit for bit.  With a larger --steps, --resume trains on; the learning
     rate's decay is then stretched over all of them.
+
+    `mpiexec -n K scratchgen train ID` trains by K processes, each with its share of every minibatch's shards; with
+    the same --shards, another number of processes gives the same losses up to rounding, and may --resume the run.
     """
-    from scratchgen.recipes import find, present
+    from scratchgen.recipes import find, present, request
     from scratchgen.train import RunConfig, RunFolder, as_json
     from scratchgen.train.config import settled
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
-    wanted: dict[str, Any] = {
-        "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision, "noise": noise,
-    }  # fmt: skip
+    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "shards": shards, "lr": lr, "seed": seed,
+                              "precision": precision, "noise": noise}
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
-        run = RunFolder.open(out)
-        _check_resume(run, recipe.id, given, dataset, folder)
+        run = group.first(lambda: RunFolder.open(out))
+        request.check_resume(run, recipe.id, given, dataset, folder)
+        group.share(range(run.config.train.shards))
         xp = _choose(backend, run)
         examples = data.load(run.config.dataset, run.config.data_folder)
         if steps is not None:
-            _extend(run, steps)
+            run = group.first(lambda: request.extend(run, steps))
     else:
         xp = use(backend) if backend else active()
         examples = data.load(dataset or recipe.dataset, folder)
-        settings = settled(_settings(recipe.train, given, len(examples.train)), xp.own_noise)
+        settings = settled(request.settings(recipe, given, len(examples.train), group.size), xp.own_noise)
         where = str(Path(folder).resolve()) if folder else None
         model = as_json(recipe.configure(examples))
-        run = RunFolder.create(out, RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name))
+        config = RunConfig(recipe.id, model, settings, dataset or recipe.dataset, where, xp.name)
+        run = group.first(lambda: RunFolder.create(out, config))
+    group = group.on(xp)
     system = recipe.restore(run)
     noise = run.config.train.noise or xp.own_noise
+    among = f", {group.size} processes, {run.config.train.shards} shards" if group.size > 1 else ""
     click.echo(f"{recipe.title}: {system.size():,} parameters, {len(examples.train):,} examples, {xp.name}, "
-               f"noise by {noise}")
-    recipe.fit(system, examples, run)
-    if not no_report:
+               f"noise by {noise}{among}")
+    recipe.fit(system, examples, run, group)
+    group.close()
+    if group.rank == 0 and not no_report:
         present.judge(recipe.load(run), thorough=False)
-
-
-def _settings(train: Any, given: dict[str, Any], examples: int) -> Any:
-    """The recipe's training settings with what the user gave.  Raises UsageError for what makes no sense."""
-    if given.get("batch_size", 1) > examples:
-        raise click.UsageError(f"--batch-size {given['batch_size']}: there are {examples} examples")
-    size = given.get("batch_size", min(train.batch_size, examples))
-    settings = dataclasses.replace(train, **{**given, "batch_size": size, "shards": gcd(train.shards, size)})
-    return dataclasses.replace(settings, log_every=min(settings.log_every, settings.steps))
 
 
 def _choose(backend: str | None, run: Any) -> Any:
@@ -204,34 +214,6 @@ def _choose(backend: str | None, run: Any) -> Any:
     if backend and backend != run.config.backend:
         click.echo(f"scratchgen: {run.path} was made on {run.config.backend}; numbers will differ a little", err=True)
     return use(backend or run.config.backend)
-
-
-def _extend(run: Any, steps: int) -> None:
-    """Change the number of steps of a run, if it has not gone further already."""
-    from scratchgen.train import checkpoint
-
-    with run.lock():
-        done = checkpoint.load(run.checkpoint)[1]["step"] if run.checkpoint.exists() else 0
-        if steps < done:
-            raise click.UsageError(f"--steps {steps}: the run is at step {done} already")
-        if steps != run.config.train.steps:
-            settings = dataclasses.replace(run.config.train, steps=steps)
-            run.write_config(dataclasses.replace(run.config, train=settings))
-
-
-def _check_resume(run: Any, id: str, given: dict[str, Any], dataset: str | None, folder: str | None) -> None:
-    config = run.config
-    if config.system != id:
-        raise click.UsageError(f"--resume: {run.path} is a run of {config.system}, not of {id}")
-    for key, value in given.items():
-        if key != "steps" and getattr(config.train, key) != value:
-            option = "--" + key.replace("_", "-")
-            raise click.UsageError(f"--resume: the run has {option} {getattr(config.train, key)}, not {value}")
-    if dataset is not None and dataset != config.dataset:
-        raise click.UsageError(f"--resume: the run's data are {config.dataset}, not {dataset}")
-    if folder is not None and str(Path(folder).resolve()) != config.data_folder:
-        theirs = config.data_folder or "the package"
-        raise click.UsageError(f"--resume: the run's data come from {theirs}, not {folder}")
 
 
 @commands.command()

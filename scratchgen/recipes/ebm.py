@@ -41,6 +41,7 @@ class EBMRecipe(Recipe):
         steps=2000, batch_size=100, lr=1e-3, warmup=100, final_lr=0.02, beta1=0.5, ema_decay=0.99,
         checkpoint_every=500, log_every=10,
     )  # fmt: skip
+    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
     options = ("steps", "solver")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {f"Langevin, {k} steps": {"steps": k} for k in (100, STEPS)}
     equations = (

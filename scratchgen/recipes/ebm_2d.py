@@ -43,6 +43,7 @@ class EBM2DRecipe(Recipe):
         steps=1500, batch_size=256, lr=3e-3, final_lr=0.02, beta1=0.5, ema_decay=0.99, checkpoint_every=500,
         log_every=10,
     )  # fmt: skip
+    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
     options = ("steps", "solver")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {name: {"solver": kernel} for kernel, name in NAMES.items()}
     equations = (

@@ -15,7 +15,7 @@ from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recipes.recipe import Recipe, RecipeError, Trained
-from scratchgen.train import CheckpointError, RunFolder, TrainConfig, as_json, checkpoint
+from scratchgen.train import ALONE, CheckpointError, Group, RunFolder, TrainConfig, as_json, checkpoint
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 
@@ -46,7 +46,9 @@ class FittedRecipe(Recipe):
         """How many iterations there are at most."""
         return steps
 
-    def fit(self, system: System, dataset: Dataset, run: RunFolder) -> None:
+    whole = "is fitted by a rule of its own, to all examples at once"
+
+    def fit(self, system: System, dataset: Dataset, run: RunFolder, group: Group = ALONE) -> None:
         config = run.config.train
         with run.lock():
             if run.checkpoint.exists() and not self._is_stale(run):

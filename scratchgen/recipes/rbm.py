@@ -53,6 +53,7 @@ class RBMRecipe(Recipe):
     train = TrainConfig(
         steps=4000, batch_size=100, lr=3e-2, final_lr=0.01, weight_decay=0.01, checkpoint_every=1000, log_every=20,
     )  # fmt: skip
+    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
     options = ("steps",)
     equations = (
         ("p(x, z) = e^(xᵀWz + b·x + c·z)/Z", "pixels x and hidden units z, coupled across only"),

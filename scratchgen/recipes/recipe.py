@@ -14,7 +14,7 @@ from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
-from scratchgen.train import RunFolder, TrainConfig, from_json, load_weights, train
+from scratchgen.train import ALONE, Group, RunFolder, TrainConfig, from_json, load_weights, train
 from scratchgen.train.report import Page, Passage, Picture, Table, write_page
 
 SAMPLING = ("steps", "eta", "solver", "temperature", "top_k", "prompt")
@@ -66,6 +66,8 @@ class Recipe:
     """What its sampler can be asked for, of `SAMPLING`."""
     samplers: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     """Those worth comparing: a name, and the options it stands for."""
+    whole: ClassVar[str] = ""
+    """Why its minibatches cannot be divided among shards or processes, if they cannot."""
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".npy")
     """Of the files that its samples go into, the usual one first."""
     equations: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -83,9 +85,9 @@ class Recipe:
         """What the loss is given minibatches of: an array, or a tuple of arrays of one length."""
         return dataset.train
 
-    def fit(self, system: System, dataset: Dataset, run: RunFolder) -> None:
+    def fit(self, system: System, dataset: Dataset, run: RunFolder, group: Group = ALONE) -> None:
         """Train the system, into the run folder; go on where it was stopped."""
-        train(system, self.examples(dataset), run.config.train, run, name=self.id)
+        train(system, self.examples(dataset), run.config.train, run, name=self.id, group=group)
 
     def sample(self, trained: Trained, n: int, rng: Generator, **options: Any) -> Any:
         """n samples on the host, images (n, H, W, C), points (n, 2), or a text for each.

@@ -15,6 +15,7 @@ from its last checkpoint goes through the same numbers, bit by bit, as one that 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recorded import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate, settled
+from scratchgen.train.group import ALONE, Group
+from scratchgen.train.launch import keeper
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 from scratchgen.train.run import RunError, RunFolder
@@ -53,35 +56,41 @@ class TrainResult:
 
 
 def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None = None, *,
-          name: str | None = None, progress: bool = True) -> TrainResult:
+          name: str | None = None, progress: bool = True, group: Group = ALONE) -> TrainResult:
     """Train `system` on `data` on the active backend, and continue where `run` left off if it has begun.
 
     data: an array (N, …) or a tuple of arrays of one length; a player's loss receives the same with B in
     place of N, floats in the dtype of `config`, which must be that of the parameters.
     run: where to save; without it nothing is written and signals are left alone.
     name: what the system is called in messages and in the checkpoint (its class's name by default).
+    group: the processes that train together (`train.group`), each with the same arguments.  The first of them writes
+    and prints; a signal to any of them stops all.
 
     Raises DivergedError when a loss, a gradient or a parameter is not finite: the checkpoint from before
     stays.  Raises Interrupted on SIGINT or SIGTERM, after the step is finished and saved.
     Raises RunError or CheckpointError for a folder that is in use, damaged, full, or of another run.
+    Raises GroupError for what processes cannot share, and if they have come to different numbers.
     """
     name, config = name or type(system).__name__, settled(config, active().own_noise)
     source = Source(data, config)
     with ExitStack() as stack:
         stop = StopSignals()
         if run is not None:
-            stack.enter_context(run.lock())
+            group.first(lambda: stack.enter_context(run.lock()))
             stack.enter_context(stop)
-        state = begin(system, source, config, run, name)
+        state = begin(system, source, config, run, name, group)
         stack.callback(state.close)
-        journal = stack.enter_context(Journal(run, state.step))
+        journal = stack.enter_context(Journal(run if group.rank == 0 else None, state.step))
         if state.saved is None:
             journal.save(state)
-        bar = stack.enter_context(Bar(name, config.steps, state.step, silent=not progress))
+        if journal.run is not None and group.size > 1:
+            stack.enter_context(keeper(f"scratchgen: {name}: a process of this run has died; its last checkpoint, "
+                                       f"{journal.run.checkpoint}, is whole: --resume goes on from there"))
+        bar = stack.enter_context(Bar(name, config.steps, state.step, silent=not progress or group.rank > 0))
         losses: dict[str, float] = {}
         while state.step < config.steps:
             take_turn(state, source)
-            stopping = stop.received is not None
+            stopping = group.largest(stop.received or 0)
             if state.step % config.log_every == 0:
                 losses = journal.log(state)
             if stopping or state.step % config.checkpoint_every == 0 or state.step == config.steps:
@@ -91,18 +100,35 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
             state.notes.clear()
             bar.update(state.step, state.describe)
             if stopping:
-                raise Interrupted(stop.code, state.step)
+                raise Interrupted(128 + stopping, state.step)
     return TrainResult(state.step, losses, state.averages())
 
 
-def begin(system: System, source: Source, config: TrainConfig, run: RunFolder | None, name: str) -> State:
-    """The state that the run was last saved in, or the initial one."""
+def begin(
+    system: System, source: Source, config: TrainConfig, run: RunFolder | None, name: str, group: Group = ALONE
+) -> State:
+    """The state that the run was last saved in, or the initial one: the first process's, in all."""
+    own: list[State] = []
+
+    def found() -> Any:
+        own.append(_begin(system, source, config, run, name, group))
+        return (*own[0].contents(), own[0].saved) if group.size > 1 else (None, None, None)
+
+    arrays, meta, saved = group.first(found)
+    state = own[0] if own else State.restored(arrays, meta, system, config, name, group)
+    state.saved = saved if group.rank > 0 else state.saved
+    return state
+
+
+def _begin(
+    system: System, source: Source, config: TrainConfig, run: RunFolder | None, name: str, group: Group
+) -> State:
     if run is not None and run.checkpoint.exists():
-        return State.load(run.checkpoint, system, config, name)
+        return State.load(run.checkpoint, system, config, name, group)
     if run is not None and run.metrics.exists():  # the first checkpoint is older than the first row of the log
         raise RunError(f"{run.checkpoint}: is gone, so this run cannot be continued")
     system.start(source(0), Generator(np.random.SeedSequence(config.seed, spawn_key=(START,))))
-    return State(system, config, name)
+    return State(system, config, name, group)
 
 
 def take_turn(state: State, source: Source) -> None:
@@ -116,11 +142,11 @@ def take_turn(state: State, source: Source) -> None:
 
 
 def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
-    """One minibatch of one player.  On a device it is one call, which is replayed as a whole."""
+    """One minibatch of one player.  On a device, by one process, it is one call, which is replayed as a whole."""
     player.set_rate(rate)
     player.count += 1
     with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
-        if player.xp.on_device:
+        if player.whole:
             return on_device(player, batch, state)
         terms, gradient = descent(player, batch, state)
         player.clip(terms, gradient)
@@ -143,11 +169,12 @@ def on_device(player: PlayerState, batch: Any, state: State) -> None:
 def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
     """The loss's terms (B,) and ∂L/∂θ on the flat buffer: the mean over shards, each with noise of its own.
 
-    The shards' passes are recorded once and replayed, unless the configuration says no, or they cannot be.
+    The shards' passes are recorded once and replayed, unless the configuration says no, or they cannot be.  Of several
+    processes, each works on its own shards.
     """
     shards = state.config.shards
     streams = [state.rng] if shards == 1 else state.rng.spawn(shards)
-    parts = list(zip(_split(batch, shards), streams, strict=True))
+    parts = state.group.share(list(zip(_split(batch, shards), streams, strict=True)))
     found = replayed(player, parts, state) if player.replays else None
     if found is None:
         found = side_by_side(lambda part: player.gradient(*part), parts)
@@ -155,12 +182,13 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
     gradient = found[0][1]
     for _, other in found[1:]:
         gradient += other
+    terms, gradient = state.group.add_up(terms, gradient)
     if shards > 1:
         gradient /= shards
     return type(found[0][0])(*terms), gradient
 
 
-def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
+def replayed(player: PlayerState, parts: Sequence[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
     with the noise and the system's memory as they were."""
     before = [rng.mark() for _, rng in parts]
@@ -277,6 +305,7 @@ class Journal:
     def save(self, state: State) -> None:
         """Write the checkpoint, after the rows that it relies on."""
         state.check(parameters=True)
+        state.compare()
         if self.run is not None:
             for log in self.logs:
                 log.sync()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 
 from scratchgen import ops, optim
 from scratchgen.autograd import gradients, stop_gradient
+from scratchgen.autograd.tensor import Tensor
 from scratchgen.backend import backend_of
 from scratchgen.cores import cores
 from scratchgen.models.system import Player, System
@@ -20,6 +23,7 @@ from scratchgen.replay import replay
 from scratchgen.train import checkpoint
 from scratchgen.train.checkpoint import CheckpointError
 from scratchgen.train.config import TrainConfig, as_json
+from scratchgen.train.group import ALONE, Group, GroupError
 
 MAY_CHANGE = ("steps", "checkpoint_every", "replay")  # between a run and its continuation
 NOISE = 1 << 31  # this child of the seed makes the noise; its first children shuffle the data, epoch by epoch
@@ -44,9 +48,10 @@ class PlayerState:
     """One player at work: its parameters in one buffer, its optimiser, its average, and its sums for the log.
 
     The sums run over the minibatches since the last row of the log, and stay where the arrays live.
+    Of a minibatch's shards it works on those that are this process's.
     """
 
-    def __init__(self, player: Player, config: TrainConfig) -> None:
+    def __init__(self, player: Player, config: TrainConfig, group: Group = ALONE) -> None:
         self.name, self.loss, self.steps, self.after = player.name, player.loss, player.steps, player.after
         self.tensors = list(player.parameters.values())
         self.flat = optim.Flat(player.parameters)
@@ -56,10 +61,13 @@ class PlayerState:
         self.optimiser = make_optimiser(self.flat, config)
         self.is_spread = False
         on_device = self.xp.on_device
-        step, shards = (self.update, 1) if on_device else (self.gradient, config.shards)
-        self.replays = [replay(step, copy=False) for _ in range(shards if config.replay else 0)]
+        self.whole = on_device and group.size == 1  # a device works on a minibatch in one call
+        step, shards = (self.update, 1) if self.whole else (self.gradient, len(group.share(range(config.shards))))
+        recorded = config.replay and (self.whole or not on_device)
+        self.replays = [replay(step, copy=False) for _ in range(shards if recorded else 0)]
         self.rate: Any = self.xp.full((), config.lr, np.float64) if on_device else config.lr
         self.rate_now = config.lr  # the number, wherever `rate` lives
+        self.untouchable: list[Tensor] = []  # what the loss may not set
         self.ema = None if config.ema_decay is None else optim.EMA(self.flat, config.ema_decay)
         self.fields: tuple[str, ...] = ()
         self.count = 0
@@ -112,9 +120,13 @@ class PlayerState:
 
     def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
         """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
+        before = [x.node for x in self.untouchable]
         with precision(self.precision):
             terms = self.loss(batch, rng)
             self.check_terms(terms, batch)
+            if any(x.node is not node for x, node in zip(self.untouchable, before, strict=True)):
+                raise GroupError(f"player {self.name!r}: its loss sets the system's memory, which several shards of a "
+                                 "minibatch would do each in its own way: train it by one process, in one shard")
             gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
         return type(terms)(*map(stop_gradient, terms)), gradient
 
@@ -161,11 +173,14 @@ class PlayerState:
 class State:
     """The players, the noise, and the place in the data, after `step` turns."""
 
-    def __init__(self, system: System, config: TrainConfig, name: str) -> None:
-        self.system, self.config, self.name = system, config, name
-        self.players = [PlayerState(player, config) for player in players_of(system, config.dtype)]
+    def __init__(self, system: System, config: TrainConfig, name: str, group: Group = ALONE) -> None:
+        self.system, self.config, self.name, self.group = system, config, name, group
+        self.players = [PlayerState(player, config, group) for player in players_of(system, config.dtype)]
         learnt = {id(x) for player in self.players for x in player.tensors}
         self.memory = [optim.Flat({k: x}) for k, x in system.named_parameters() if id(x) not in learnt]
+        for player in self.players:
+            if config.shards > 1 and not player.whole:
+                player.untouchable = [x for flat in self.memory for x in flat.parameters]
         self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
@@ -173,7 +188,7 @@ class State:
         self.notes: list[str] = []  # to be told to whoever watches
         self.row: dict[str, float] = {}  # the losses in the last row of the log, by player
         self.on_host = not any(player.xp.on_device for player in self.players)
-        if config.shards > 1 and not self.on_host:
+        if config.shards > 1 and any(player.whole for player in self.players):
             self.notes.append(f"a device works on a minibatch as a whole: one shard, not {config.shards}")
 
     def close(self) -> None:
@@ -187,6 +202,19 @@ class State:
             fault = player.fault(parameters)
             if fault:
                 raise DivergedError(self.name, fault, self.step, player.name, self.saved)
+
+    def compare(self) -> None:
+        """Raises GroupError unless all processes have the same state, to the last bit."""
+        if self.group.size > 1 and not self.group.agree(self.digest()):
+            stays = "" if self.saved is None else f"; the checkpoint of step {self.saved} stays"
+            raise GroupError(f"{self.name}: processes have come to different numbers by step {self.step}{stays}")
+
+    def digest(self) -> int:
+        """A number of 56 bits, another one for any other state."""
+        found = hashlib.blake2b(json.dumps(self.meta()).encode(), digest_size=7)
+        for name, array in sorted(self.arrays().items()):
+            found.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return int.from_bytes(found.digest(), "little")
 
     def means(self) -> dict[str, float]:
         """The row of the log: every term of every player, named `player.term` where there are several."""
@@ -233,13 +261,17 @@ class State:
         return {"system": self.name, "step": self.step, "cursor": self.cursor, "rng": self.rng.state(),
                 "train": as_json(self.config), "counts": {p.name: p.count for p in self.players}}
 
+    def contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, meta): all of it, on the host."""
+        return self.arrays(), self.meta()
+
     def save(self, path: Path) -> None:
         """Write the state to `path`, atomically."""
-        checkpoint.save(path, self.arrays(), self.meta())
+        checkpoint.save(path, *self.contents())
         self.saved = self.step
 
     @classmethod
-    def load(cls, path: Path, system: System, config: TrainConfig, name: str) -> State:
+    def load(cls, path: Path, system: System, config: TrainConfig, name: str, group: Group = ALONE) -> State:
         """The state saved at `path`, with `system`'s parameters set to it.
 
         Raises CheckpointError for a file that is damaged, or that another system or configuration wrote.
@@ -247,11 +279,21 @@ class State:
         arrays, meta = checkpoint.load(path)
         try:
             check_same_run(meta, config, name)
-            system.load_state_dict(_under("system/", arrays))
-            state = cls(system, config, name)
-            state._restore(arrays, meta)
+            return cls.restored(arrays, meta, system, config, name, group)
+        except GroupError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}: does not fit this run: {error}") from error
+
+    @classmethod
+    def restored(
+        cls, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], system: System, config: TrainConfig, name: str,
+        group: Group = ALONE,
+    ) -> State:  # fmt: skip
+        """The state of these contents, and `system`'s parameters set to them.  Raises ValueError if they do not fit."""
+        system.load_state_dict(_under("system/", arrays))
+        state = cls(system, config, name, group)
+        state._restore(arrays, meta)
         return state
 
     def _restore(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:

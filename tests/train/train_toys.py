@@ -23,7 +23,7 @@ from scratchgen import nn, ops
 from scratchgen.models.system import Player, System
 from scratchgen.random import Generator
 from scratchgen.tracing import effect
-from scratchgen.train import Interrupted, RunConfig, RunFolder, TrainConfig, TrainResult, train
+from scratchgen.train import ALONE, Interrupted, RunConfig, RunFolder, TrainConfig, TrainResult, train
 
 POINTS = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
 LABELS = (POINTS[:, 0] > 0).astype(np.int64)
@@ -117,13 +117,16 @@ def data_for(name):
     return (POINTS, LABELS) if name == "classifier" else POINTS
 
 
-def run_in(folder, name, config=CONFIG, system=None) -> TrainResult:
+def run_in(folder, name, config=CONFIG, system=None, group=ALONE) -> TrainResult:
     """Create the run or resume it."""
-    if (Path(folder) / "config.json").exists():
-        run = RunFolder.open(folder)
-    else:
-        run = RunFolder.create(folder, RunConfig(name, {}, config, "points"))
-    return train(system or make(name), data_for(name), config, run, name=name, progress=False)
+
+    def folder_of_run():
+        if (Path(folder) / "config.json").exists():
+            return RunFolder.open(folder)
+        return RunFolder.create(folder, RunConfig(name, {}, config, "points"))
+
+    run = group.first(folder_of_run)
+    return train(system or make(name), data_for(name), config, run, name=name, progress=False, group=group)
 
 
 def left_by(folder) -> dict[str, bytes]:

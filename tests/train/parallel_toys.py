@@ -1,0 +1,67 @@
+"""A process of several that train a toy system together, as mpiexec starts it.
+
+    mpiexec -n K python parallel_toys.py FOLDER SYSTEM SETTINGS RANK STEP FAULT
+
+creates the run, or resumes it; the process of that rank does something wrong when it begins that minibatch:
+
+    none                    raise                   an error that nobody foresaw
+    kill                    is killed               drift   moves a weight by a hair
+    SIGINT, SIGTERM         is sent the signal
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+
+import numpy as np
+from train_toys import CONFIG, Done, make, run_in
+
+from scratchgen.train import GroupError, Interrupted
+from scratchgen.train.launch import joined
+
+
+def strike(fault, system):
+    if fault == "raise":
+        raise ZeroDivisionError("something that nobody foresaw")
+    if fault == "drift":
+        tensor = system.parameters()[0]
+        tensor.value[...] = np.nextafter(tensor.array, np.float32(9))
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[fault])
+
+
+def main(group, folder, name, settings, rank, step, fault) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
+    system = make(name)
+    first = "critic_loss" if name == "game" else "loss"
+    quick, calls = getattr(system, first), iter(range(1, 1000))
+
+    def perhaps():
+        if next(calls) == int(step) and group.rank == int(rank):
+            strike(fault, system)
+
+    striking = Done(perhaps)
+
+    def struck(x, rng):
+        striking()
+        return quick(x, rng)
+
+    if fault != "none":
+        setattr(system, first, struck)
+    try:
+        run_in(folder, name, replace(CONFIG, **json.loads(settings)), system, group)
+    except Interrupted as stop:
+        return stop.code
+    except GroupError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    with joined() as group:
+        sys.exit(main(group, *sys.argv[1:]))
