@@ -9,6 +9,7 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen.backend import Array, Backend
+from scratchgen.cuda.linalg import Linalg
 
 
 class CupyBackend(Backend):
@@ -19,6 +20,7 @@ class CupyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(cupy, special)
+        self.linalg = Linalg()
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         return cupy.asarray(host, dtype=dtype)
