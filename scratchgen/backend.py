@@ -16,7 +16,7 @@ thread (`with backend("cupy"):`).  An operation never asks which backend is acti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scratchgen import convolution, fastconv, fastmath
+from scratchgen import convolution, fastconv, fastmath, philox, transfers
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -34,6 +34,8 @@ pi, e, inf, nan = np.pi, np.e, np.inf, np.nan
 
 Array = Any
 """An array of any backend; a static type would have to name libraries that may be absent."""
+Step = Callable[[list[Array]], list[Array]]
+"""A step of some computation: arrays in, arrays out."""
 
 
 class BackendError(RuntimeError):
@@ -46,6 +48,8 @@ class Backend:
     name = ""
     on_device = False
     """Whether arrays live beyond the host: reading a number then waits for all that was asked before."""
+    own_noise = "host"
+    """Where training draws its noise unless it is told: the mode of its `random.Generator`."""
 
     def __init__(self, *modules: Any) -> None:
         self._modules = modules
@@ -71,6 +75,19 @@ class Backend:
     def to_numpy(self, array: Array) -> np.ndarray:
         """The array's values in host memory."""
         raise NotImplementedError
+
+    def constant(self, numbers: Any, dtype: Any = None) -> Array:
+        """Numbers that a formula holds, in nested lists or tuples, as an array that nobody writes to."""
+        return transfers.constant(self, numbers, dtype)
+
+    def joined(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """Arrays one after the other along an axis, however many."""
+        return transfers.joined(self, arrays, axis)
+
+    def graph(self, step: Step) -> Step:
+        """What replays a step here, to be called in its place, with arrays of the same shapes and dtypes each time.
+        Its results may be written to by the next call.  By default the step itself."""
+        return step
 
     def saved(self, array: Array) -> Array:
         """What a node may keep of an array that is not its own: a copy, since its owner may write to it."""
@@ -99,6 +116,17 @@ class Backend:
         self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
         return _given(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
+        """The state of a stream of counter-based noise, (4,) uint64: see `philox`."""
+        return philox.stream(drawn, key)
+
+    def noise(
+        self, law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[int, ...] = (),
+        out: Array = None,
+    ) -> Array:  # fmt: skip
+        """Numbers of a law of `philox`, and the stream moved on; written to `out` if there is one."""
+        return _given(out, philox.draw(law, stream, shape, dtype, *bounds))
 
     def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array, out: Array | None = None) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
@@ -274,6 +302,11 @@ def backend_of(*arrays: Any, operation: str = "operation") -> Backend:
                 )
             found = owner
     return found if found is not None else active()
+
+
+def owns(backend: Backend, x: Any) -> bool:
+    """Whether x is an array of a backend; a number is none."""
+    return _by_type.get(type(x)) is backend and not isinstance(x, np.generic)
 
 
 def _unusual(array: Any, operation: str) -> Backend:

@@ -52,7 +52,7 @@ class Flat:
         for name, p, g in zip(self.names, self.parameters, gradients, strict=True):
             if g.shape != p.shape or g.dtype != p.dtype:
                 raise ValueError(f"Flat: {name} is {p.shape} {p.dtype}, its gradient {g.shape} {g.dtype}")
-        return self.xp.concatenate([g.reshape(-1) for g in gradients])
+        return self.xp.joined([g.reshape(-1) for g in gradients])
 
     def write(self, values: Any) -> None:
         """Set all parameters from a buffer (or host array) of this layout."""
@@ -117,6 +117,30 @@ def by_blocks(f: Callable[..., None], xp: Any, *buffers: Any) -> None:
         f(*parts, scratch[: len(parts[0])])
 
 
+def no_steps(xp: Any) -> Any:
+    """A count of steps, from 0 on.  On a device an array of no dimensions, which a step itself moves on: so may a graph
+    of kernels, in which a number of the host would stay what it was."""
+    return xp.zeros((), np.int64) if xp.on_device else 0
+
+
+def steps_of(owner: Any) -> np.ndarray:
+    """The count on the host: on a device this waits for it."""
+    return np.array(owner.flat.xp.to_numpy(owner.steps), np.int64)
+
+
+def set_steps(owner: Any, steps: int) -> None:
+    """Count on from there; an array stays where it is, since a graph may know it by its address."""
+    if owner.flat.xp.on_device:
+        owner.steps.fill(steps)
+    else:
+        owner.steps = steps
+
+
+def as_factor(x: Any, dtype: Any) -> Any:
+    """A number as it is; an array of no dimensions in the type of the array that it is to be multiplied with."""
+    return x if isinstance(x, (int, float)) else x.astype(dtype)
+
+
 class SGD:
     """v ← μ·v + g,  θ ← θ − lr·v: gradient descent, with momentum μ (Polyak 1964)."""
 
@@ -126,13 +150,13 @@ class SGD:
         self.flat, self.lr, self.momentum = flat, lr, momentum
         self.velocity = room(flat.xp, flat.size, flat.buffer.dtype)
         self.velocity[...] = 0
-        self.steps = 0
+        self.steps = no_steps(flat.xp)
 
     @effect
-    def step(self, gradient: Any, lr: float | None = None) -> None:
-        """One step along a flat gradient."""
+    def step(self, gradient: Any, lr: Any = None) -> None:
+        """One step along a flat gradient.  lr: a number, or on a device an array of no dimensions, float64."""
         self.steps += 1
-        xp, lr = self.flat.xp, self.lr if lr is None else lr
+        xp, lr = self.flat.xp, as_factor(self.lr if lr is None else lr, gradient.dtype)
 
         def block(theta: Any, velocity: Any, g: Any, scratch: Any) -> None:
             velocity *= self.momentum
@@ -145,12 +169,12 @@ class SGD:
     def state(self) -> dict[str, np.ndarray]:
         """Everything but θ and the settings, in host memory."""
         slots = {name: np.array(self.flat.xp.to_numpy(getattr(self, name))) for name in self.slots}
-        return {"steps": np.array(self.steps, np.int64), **slots}
+        return {"steps": steps_of(self), **slots}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
         _check_state(self, state, self.slots)
-        self.steps = int(state["steps"])
+        set_steps(self, int(state["steps"]))
         for name in self.slots:
             getattr(self, name)[...] = self.flat.xp.asarray(state[name])
 
@@ -174,14 +198,15 @@ class Adam(SGD):
         self.weight_decay = weight_decay
         self.m, self.v = (room(flat.xp, flat.size, flat.buffer.dtype) for _ in self.slots)
         self.m[...] = self.v[...] = 0
-        self.steps = 0
+        self.steps = no_steps(flat.xp)
 
     @effect
-    def step(self, gradient: Any, lr: float | None = None) -> None:
-        """One step along a flat gradient."""
+    def step(self, gradient: Any, lr: Any = None) -> None:
+        """One step along a flat gradient.  lr: a number, or on a device an array of no dimensions, float64."""
         xp, lr = self.flat.xp, self.lr if lr is None else lr
         self.steps += 1
         of_m, of_v = lr / (1 - self.beta1**self.steps), 1 - self.beta2**self.steps
+        of_m, of_v, of_theta = (as_factor(x, gradient.dtype) for x in (of_m, of_v, 1 - lr * self.weight_decay))
 
         def block(theta: Any, m: Any, v: Any, g: Any, scratch: Any) -> None:
             xp.subtract(g, m, out=scratch)
@@ -192,7 +217,7 @@ class Adam(SGD):
             scratch *= 1 - self.beta2
             v += scratch
             if self.weight_decay:
-                theta *= 1 - lr * self.weight_decay
+                theta *= of_theta
             xp.divide(v, of_v, out=scratch)
             xp.sqrt(scratch, out=scratch)
             scratch += self.tiny
@@ -212,21 +237,23 @@ class EMA:
     """
 
     def __init__(self, flat: Flat, decay: float = 0.999) -> None:
-        self.flat, self.decay, self.steps = flat, decay, 0
+        self.flat, self.decay, self.steps = flat, decay, no_steps(flat.xp)
         self.buffer = room(flat.xp, flat.size, flat.buffer.dtype)
         self.buffer[...] = flat.buffer
 
     @effect
     def update(self) -> None:
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        xp, decay = self.flat.xp, (1 + self.steps) / (10 + self.steps)
+        decay = xp.minimum(decay, self.decay) if xp.on_device else min(decay, self.decay)
+        part = as_factor(1 - decay, self.buffer.dtype)
 
         def block(average: Any, theta: Any, scratch: Any) -> None:
-            self.flat.xp.subtract(theta, average, out=scratch)
-            scratch *= 1 - decay
+            xp.subtract(theta, average, out=scratch)
+            scratch *= part
             average += scratch
 
-        by_blocks(block, self.flat.xp, self.buffer, self.flat.buffer)
+        by_blocks(block, xp, self.buffer, self.flat.buffer)
 
     def arrays(self) -> dict[str, Any]:
         """The averages by parameter name: `module.frozen(ema.arrays())` is the averaged network."""
@@ -234,10 +261,10 @@ class EMA:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything but the settings, in host memory."""
-        return {"steps": np.array(self.steps, np.int64), "buffer": np.array(self.flat.xp.to_numpy(self.buffer))}
+        return {"steps": steps_of(self), "buffer": np.array(self.flat.xp.to_numpy(self.buffer))}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """What `state` returned.  Raises ValueError, and changes nothing, if it does not fit."""
         _check_state(self, state, ("buffer",))
-        self.steps = int(state["steps"])
+        set_steps(self, int(state["steps"]))
         self.buffer[...] = self.flat.xp.asarray(state["buffer"])

@@ -14,7 +14,20 @@ list of calls every time.  What would break that is found out:
 What cannot be found out: Python that does something else only later (`if step == 1000:`), and what NumPy itself does
 with arrays from outside (`flat.buffer + 1`): operations are heard, and NumPy's functions of the step's own arrays.
 Parameters, optimisers and other arrays are used by reference, so they may change between calls; noise must come from
-a `Generator`, which draws anew each time.  On a backend other than numpy the step runs as it is.
+a `Generator`, which draws anew each time.
+
+On a GPU a step becomes a CUDA graph (`cuda.graph`): the first two calls are steps like any other, the third writes the
+kernels down, and from then on the arguments are copied to where it had its own, and all kernels are started at once.
+Arrays of the host among the arguments are brought there.  The step must then do without the host:
+
+    a number that changes is an argument, or an array on the device that the step itself changes
+    noise comes from a Generator in mode "counter", the same one in every call
+    arrays from outside are written to in their own memory, not replaced by others
+    no read, no transfer, no shape that depends on numbers              ReplayError, with the operation and the line
+
+The first three a graph gets wrong without a word.  On the backend "strict", which has no graph, the step runs as it is,
+is held against the rules in every call from the third, and whatever breaks one is a ReplayError that names it.  A step
+that is refused there leaves all arrays as they were.
 """
 
 from __future__ import annotations
@@ -27,7 +40,9 @@ from typing import Any
 import numpy as np
 
 from scratchgen import tracing
-from scratchgen.backend import active
+from scratchgen.autograd.tensor import Tensor
+from scratchgen.backend import active, owns
+from scratchgen.guard import CaptureError
 from scratchgen.planning import Plan
 from scratchgen.processes import move
 from scratchgen.random import Generator
@@ -52,10 +67,11 @@ class replay:
         self.before: dict[Any, Recorder] = {}  # the first recording, by the arguments' kinds
         self.ready: dict[Any, Recorder] = {}  # the second
         self.plans: dict[Any, list[Plan]] = {}  # those that nobody is running
+        self.graphs: dict[Any, Nested] = {}  # on a device
 
     def __call__(self, *arguments: Any) -> Any:
         if active().name != "numpy":
-            return self.step(*arguments)
+            return self._on_device(arguments)
         if tracing.listener() is not None:
             raise ReplayError("replay: a replayed step inside another one that is being recorded")
         given = leaves(arguments)
@@ -94,12 +110,27 @@ class replay:
         for plan in (plan for plans in self.plans.values() for plan in plans):
             if plan.process is not None:
                 plan.process.close()
-        self.before, self.ready, self.plans = {}, {}, {}
+        self.before, self.ready, self.plans, self.graphs = {}, {}, {}, {}
 
-    def _record(self, kinds: Any, arguments: tuple[Any, ...]) -> Any:
-        if len(self.before) >= KEPT and kinds not in self.before:
+    def _on_device(self, arguments: tuple[Any, ...]) -> Any:
+        xp = active()
+        arguments = mapped(arguments, lambda x: xp.asarray(x) if isinstance(x, np.ndarray) else x)
+        if any(type(x) is Tensor for x in leaves(arguments)):
+            raise ReplayError("replay: a tensor among the arguments; pass its array, or let the step reach for it")
+        kinds = xp.name, kind(arguments), *(id(x) for x in leaves(arguments) if isinstance(x, Generator))
+        with RECORDING:
+            if kinds not in self.graphs:
+                self._make_room(kinds, self.graphs)
+                self.graphs[kinds] = Nested(xp, self.step, arguments)
+            return self.graphs[kinds].run(arguments, self.copy)
+
+    def _make_room(self, kinds: Any, kept: dict[Any, Any]) -> None:
+        if len(kept) >= KEPT and kinds not in kept:
             raise ReplayError(f"replay: {KEPT} different shapes or numbers among the arguments of "
                               f"{getattr(self.step, '__name__', 'a step')}: pass a number that changes as an array")
+
+    def _record(self, kinds: Any, arguments: tuple[Any, ...]) -> Any:
+        self._make_room(kinds, self.before)
         recorder = Recorder(arguments, self.before.get(kinds))
         values = recorder.run(self.step)
         if kinds in self.before:
@@ -110,12 +141,55 @@ class replay:
         return values
 
 
+class Nested:
+    """A step on a backend that has graphs, which know arrays in and arrays out: its nests are made here."""
+
+    running = False  # one at a time
+
+    def __init__(self, xp: Any, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.xp, self.step = xp, step
+        self.arguments = self._without(arguments)
+        self.results: Any = None
+        self.graph = xp.graph(self._flat)
+
+    def run(self, arguments: tuple[Any, ...], copy: bool) -> Any:
+        """The step, or its graph."""
+        if Nested.running:
+            raise ReplayError("replay: a replayed step inside another one that is being recorded")
+        Nested.running = True
+        try:
+            found = self.graph([x for x in leaves(arguments) if owns(self.xp, x)])
+        except CaptureError as error:
+            raise ReplayError(str(error).replace("capture: ", "replay: ", 1)) from error
+        finally:
+            Nested.running = False
+        return self._filled(self.results, [x.copy() for x in found] if copy else found)
+
+    def _flat(self, arrays: list[Any]) -> list[Any]:
+        results = self.step(*self._filled(self.arguments, arrays))
+        results = mapped(results, lambda x: x.value if type(x) is Tensor else x)
+        nest = self._without(results)
+        if self.results is not None and not all(map(same, *map(leaves, (nest, self.results)))):
+            raise CaptureError("capture: the result holds another number in the next step; make it an array")
+        self.results = nest
+        return [x for x in leaves(results) if owns(self.xp, x)]
+
+    def _without(self, nest: Any) -> Any:
+        """The nest with `Ellipsis` in the place of arrays."""
+        return mapped(nest, lambda x: ... if owns(self.xp, x) else x)
+
+    def _filled(self, nest: Any, arrays: list[Any]) -> Any:
+        """The nest with arrays in those places."""
+        parts = iter(arrays)
+        return mapped(nest, lambda x: next(parts) if x is ... else x)
+
+
 def kind(x: Any) -> Any:
     """What a recording depends on in an argument, or in a nest of them."""
     if isinstance(x, (tuple, list, dict)):
         names, parts = (tuple(x), x.values()) if isinstance(x, dict) else ((), x)
         return type(x), names, *map(kind, parts)
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) or owns(active(), x):
         return x.shape, x.dtype
     return type(x) if isinstance(x, Generator) else (type(x), repr(x) if isinstance(x, (float, np.floating)) else x)
 

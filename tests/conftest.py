@@ -84,6 +84,14 @@ def xp(request):
         yield active
 
 
+@pytest.fixture
+def cupy(monkeypatch):
+    """The CuPy backend, on a CuPy made of NumPy whose kernels are compiled for the host."""
+    import host_cupy
+
+    yield from host_cupy.installed(monkeypatch)
+
+
 # --- equations and slips: which tests verify them, and what they saw -----------------------------------------
 
 

@@ -8,7 +8,10 @@ import cupy
 import numpy as np
 from cupyx.scipy import special
 
-from scratchgen.backend import Array, Backend
+from scratchgen import guard
+from scratchgen.backend import Array, Backend, Step
+from scratchgen.cuda import philox
+from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.linalg import Linalg
 
 
@@ -17,13 +20,30 @@ class CupyBackend(Backend):
 
     name = "cupy"
     on_device = True
+    own_noise = "counter"
 
     def __init__(self) -> None:
         super().__init__(cupy, special)
         self.linalg = Linalg()
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
+        if guard.listening() and not isinstance(host, cupy.ndarray) and np.ndim(host):
+            guard.crossing(guard.IN, "asarray of host data", np.asarray(host).nbytes, "bring it in before the step")
         return cupy.asarray(host, dtype=dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
+        if guard.listening() and isinstance(array, cupy.ndarray):
+            guard.crossing(guard.OUT, "to_numpy", array.nbytes, "take results out after the step")
         return cupy.asnumpy(array)
+
+    def graph(self, step: Step) -> Step:
+        return Graph(step)
+
+    def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
+        return philox.stream(drawn, key)
+
+    def noise(
+        self, law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tuple[int, ...] = (),
+        out: Array = None,
+    ) -> Array:  # fmt: skip
+        return philox.draw(law, stream, shape, dtype, bounds, out)

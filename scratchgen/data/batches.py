@@ -36,13 +36,22 @@ class Batches:
         self._latest: tuple[int, np.ndarray] | None = None
 
     def __call__(self, index: int) -> np.ndarray:
+        epoch, start = self.place(index)
+        return self.order(epoch)[start:start + self.batch_size]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Where minibatch i lies: its epoch, and where it begins in the order of that epoch."""
         if index < 0:
             raise ValueError(f"index must not be negative, got {index}")
         epoch, place = divmod(index, self.per_epoch)
+        return epoch, place * self.batch_size
+
+    def order(self, epoch: int) -> np.ndarray:
+        """π_e, (n,) int64, read-only."""
         latest = self._latest
         if latest is None or latest[0] != epoch:
             latest = self._latest = (epoch, self._permutation(epoch))
-        return latest[1][place * self.batch_size:(place + 1) * self.batch_size]
+        return latest[1]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         words = np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(epoch,))).random_raw(self.n)

@@ -107,7 +107,7 @@ class Directions(System):
     def p(self, dtype: Any = "float32") -> Mixture:
         """The mixture that is to be approximated."""
         xp, c = active(), self.config
-        return Mixture(*(xp.asarray(part, dtype) for part in (c.weights, c.means, c.covs)))
+        return Mixture(*(xp.constant(part, dtype) for part in (c.weights, c.means, c.covs)))
 
     def forward_loss(self, x: Any, rng: Generator) -> Loss:
         """Eq. (1) on the data."""

@@ -24,7 +24,7 @@ def _own(x: Any, index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_own(x, part) for part in index)
     if isinstance(index, list):
-        return backend_of(value_of(x)).asarray(index, None if index else int64)
+        return backend_of(value_of(x)).constant(index, None if index else int64)
     if type(index) is Tensor:
         raise TypeError("index: a tensor is no index; its places would have no gradient")
     if getattr(index, "ndim", 0):

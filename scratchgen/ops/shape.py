@@ -112,7 +112,7 @@ def _concatenate_rule(i, g, _y, xs, axis):
 
 @primitive(_concatenate_rule)
 def _concatenate(xp, *xs, axis):
-    return xp.concatenate(xs, axis=axis)
+    return xp.joined(xs, axis)
 
 
 def concatenate(arrays: Sequence[Any], axis: int | None = 0):
@@ -133,7 +133,7 @@ def append(x, values, axis: int | None = None):
 @primitive(lambda i, g, _y, _xs, axis: getitem(g, (slice(None),) * axis + (i,)))
 def _stack(xp, *xs, axis):
     new = (slice(None),) * axis + (None,)
-    return xp.concatenate([x[new] for x in xs], axis=axis)
+    return xp.joined([x[new] for x in xs], axis)
 
 
 def stack(arrays: Sequence[Any], axis: int = 0):

@@ -51,7 +51,7 @@ class FittedRecipe(Recipe):
         with run.lock():
             if run.checkpoint.exists() and not self._is_stale(run):
                 return
-            rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)))
+            rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
             total = self.expected(system, dataset, config.steps)
             step = 0
             with ExitStack() as stack:

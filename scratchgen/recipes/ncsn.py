@@ -154,18 +154,18 @@ def drawn(
     """
     starts = range(0, n, CHUNK)
     T = T or model.config.T
-    sigma = [model.config.sigma_max, *(float(s) for s in model.sigma), 0.0]
+    sigma = [model.config.sigma_max, *model.sigma.tolist(), 0.0] if film else []
 
     def one(task: tuple[int, Generator]) -> tuple[np.ndarray, list[np.ndarray]]:
         start, child = task
         x = model.prior(min(CHUNK, n - start), child)
-        seen = [on_host(x[:film])] if start == 0 else []
+        seen = [x[:film]] if film and start == 0 else []
         end = x
         for k, end in enumerate(model.walk(x, child, T), start=1):
             bar.advance(1, "annealing")
             if seen and (k % T == 0 or k > T * model.config.levels):
-                seen.append(on_host(end[:film]))
-        return on_host(end), [x / (1 + s**2) ** 0.5 for x, s in zip(seen, sigma, strict=False)]
+                seen.append(end[:film])
+        return on_host(end), [on_host(x) / (1 + s**2) ** 0.5 for x, s in zip(seen, sigma, strict=False)]
 
     done = side_by_side(one, zip(starts, rng.spawn(len(starts)), strict=True))
     return np.concatenate([images for images, _ in done]), np.array(done[0][1], np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen import functional as F
-from scratchgen import jacobian
+from scratchgen import jacobian, ops
 from scratchgen.backend import active
 from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset, dequantise, quantise
@@ -142,11 +142,11 @@ def draw(
     def one(task: tuple[int, Generator]) -> np.ndarray:
         start, child = task
         part = None if given is None else active().asarray(given[start : start + CHUNK])
-        states: list[np.ndarray] = []
+        states: list[Any] = []
         for k in model.draw(min(CHUNK, n - start), child, temperature, part):
             bar.advance(1 if states else 0, "drawing")
-            states.append(on_host(k))
-        return np.stack(states)
+            states.append(k)
+        return on_host(ops.stack(states))
 
     return np.concatenate(side_by_side(one, zip(starts, rng.spawn(len(starts)), strict=True)), axis=1)
 

@@ -45,9 +45,10 @@ class Trained:
     size: int
 
     def rng(self, purpose: int, seed: int | None = None) -> Generator:
-        """A generator for one purpose, from the run's seed or another."""
-        root = self.run.config.train.seed if seed is None else seed
-        return Generator(np.random.SeedSequence(root, spawn_key=(1 << 30, purpose)))
+        """A generator for one purpose, from the run's seed or another, of the mode that the run was trained with."""
+        config = self.run.config.train
+        seeds = np.random.SeedSequence(config.seed if seed is None else seed, spawn_key=(1 << 30, purpose))
+        return Generator(seeds, config.noise or "host")
 
 
 class Recipe:

@@ -18,7 +18,8 @@ class TrainConfig:
 
     steps            turns of the loop; in each, every player takes its own number of minibatches
     batch_size       examples in a minibatch
-    shards           parts of it that are worked on side by side, one core each; part of the run's numbers
+    shards           parts of it that are worked on side by side, one core each; part of the run's numbers.  On a
+                     device there is one
     lr               the largest learning rate
     warmup           steps over which the rate rises linearly to `lr`
     final_lr         the fraction of `lr` that cosine decay ends at; 1 keeps the rate constant
@@ -29,7 +30,10 @@ class TrainConfig:
     checkpoint_every, log_every    in steps.  A row of the log is the mean over the steps since the last
     seed             of the order of the minibatches and of the noise
     dtype            of the parameters and of floating-point data
-    replay           record a step's array calls and replay them: the same numbers, faster
+    replay           record a step's array calls and replay them, on a device the whole update as a graph of kernels:
+                     the same numbers, faster
+    noise            the mode of the noise's `random.Generator`, "host" or "counter"; None: the backend's own, which is
+                     "counter" on a GPU and "host" elsewhere.  Weights begin with host numbers in any case
 
     Raises ValueError, one line, for a value that makes no sense.
     """
@@ -52,6 +56,7 @@ class TrainConfig:
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     replay: bool = True
+    noise: Literal["host", "counter"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "shards", "checkpoint_every", "log_every"):
@@ -67,7 +72,13 @@ class TrainConfig:
         _require(self.clip is None or self.clip > 0, f"clip must be positive, not {self.clip}")
         _require(self.optimiser in ("adam", "sgd"), f"optimiser is 'adam' or 'sgd', not {self.optimiser!r}")
         _require(self.dtype in ("float32", "float64"), f"dtype is 'float32' or 'float64', not {self.dtype!r}")
+        _require(self.noise in (None, "host", "counter"), f"noise is 'host' or 'counter', not {self.noise!r}")
         _require(self.optimiser == "adam" or self.weight_decay == 0, "weight_decay needs optimiser 'adam'")
+
+
+def settled(config: TrainConfig, own_noise: str) -> TrainConfig:
+    """The configuration as it is run on a backend with noise of its own."""
+    return config if config.noise else dataclasses.replace(config, noise=typing.cast(Any, own_noise))
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

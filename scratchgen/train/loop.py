@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen import ops, optim
+from scratchgen import ops
 from scratchgen.backend import active
 from scratchgen.cores import side_by_side
 from scratchgen.data.batches import Batches
 from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recorded import ReplayError
-from scratchgen.train.config import TrainConfig, learning_rate
+from scratchgen.train.config import TrainConfig, learning_rate, settled
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 from scratchgen.train.run import RunError, RunFolder
@@ -65,7 +65,7 @@ def train(system: System, data: Data, config: TrainConfig, run: RunFolder | None
     stays.  Raises Interrupted on SIGINT or SIGTERM, after the step is finished and saved.
     Raises RunError or CheckpointError for a folder that is in use, damaged, full, or of another run.
     """
-    name = name or type(system).__name__
+    name, config = name or type(system).__name__, settled(config, active().own_noise)
     source = Source(data, config)
     with ExitStack() as stack:
         stop = StopSignals()
@@ -116,18 +116,28 @@ def take_turn(state: State, source: Source) -> None:
 
 
 def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
-    """One minibatch of one player."""
+    """One minibatch of one player.  On a device it is one call, which is replayed as a whole."""
+    player.set_rate(rate)
+    player.count += 1
     with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
+        if player.xp.on_device:
+            return on_device(player, batch, state)
         terms, gradient = descent(player, batch, state)
-        norm = optim.clip_by_norm(gradient, player.max_norm)
-        player.note(terms, norm)
+        player.clip(terms, gradient)
         if state.on_host:
             state.check()  # before the step, which would spoil the weights
-        player.optimiser.step(gradient, lr=rate)
-        if player.after is not None:
-            player.after(batch, state.rng)
-        if player.ema is not None:
-            player.ema.update()
+        player.move(batch, state.rng, gradient)
+
+
+def on_device(player: PlayerState, batch: Any, state: State) -> None:
+    """The update as a graph of kernels.  Without, for good, where that cannot be: with a note, and with nothing done
+    twice, since what is refused has not been done."""
+    for step in player.replays:
+        try:
+            return step(batch, state.rng)
+        except ReplayError as error:
+            give_up(player, error, state)
+    player.update(batch, state.rng)
 
 
 def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
@@ -153,20 +163,25 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
 def replayed(player: PlayerState, parts: list[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
     with the noise and the system's memory as they were."""
-    before = [rng.state() for _, rng in parts]
+    before = [rng.mark() for _, rng in parts]
     held = [] if player.is_recorded() else [flat.buffer.copy() for flat in state.memory]
     try:
         found = side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
     except ReplayError as error:
         for (_, rng), was in zip(parts, before, strict=True):
-            rng.restore(was)
+            rng.back(was)
         for flat, buffer in zip(state.memory, held, strict=False):
             flat.write(buffer)
-        state.notes.append(f"{error}; trained without replay, which gives the same numbers")
-        player.close()
+        give_up(player, error, state)
         return None
     player.spread()
     return found
+
+
+def give_up(player: PlayerState, error: ReplayError, state: State) -> None:
+    """Replay no more."""
+    state.notes.append(f"{error}; trained without replay, which gives the same numbers")
+    player.close()
 
 
 def _split(batch: Any, shards: int) -> list[Any]:
@@ -177,8 +192,17 @@ def _split(batch: Any, shards: int) -> list[Any]:
     return [batch[i * size : (i + 1) * size] for i in range(shards)]
 
 
+RESIDENT = 1 << 31
+"""Bytes of data that a device holds from the start; more stay on the host."""
+
+
 class Source:
-    """Minibatches on the active backend, in an order that the seed alone decides."""
+    """Minibatches on the active backend, in an order that the seed alone decides.
+
+    On a device the data are brought in once, the order of an epoch when it begins, and a minibatch is chosen there.
+    Of data larger than RESIDENT each minibatch is brought in: CuPy copies it from pinned memory and waits for nothing,
+    so it is gathered while the device is still at the step before.
+    """
 
     def __init__(self, data: Data, config: TrainConfig) -> None:
         """Raises ValueError for arrays of different lengths, or fewer examples than a batch has."""
@@ -187,12 +211,28 @@ class Source:
         if len({len(a) for a in self.arrays}) != 1:
             raise ValueError(f"data: arrays of different lengths {[len(a) for a in self.arrays]}")
         self.batches = Batches(len(self.arrays[0]), config.batch_size, config.seed)
+        self.xp = active()
+        self.is_resident = self.xp.on_device and sum(a.nbytes for a in self.arrays) <= RESIDENT
+        self.there: list[Any] = [self.xp.asarray(a) for a in self.arrays] if self.is_resident else []
+        self.order: tuple[int, Any] = (-1, None)  # of an epoch, where the data are
 
     def __call__(self, cursor: int) -> Any:
         """The minibatch at a place in the order: (B, …), or a tuple of those."""
-        chosen = self.batches(cursor)
-        batch = tuple(active().asarray(a[chosen]) for a in self.arrays)
+        batch = self._chosen(cursor) if self.is_resident else self._brought(cursor)
         return batch if self.several else batch[0]
+
+    def _brought(self, cursor: int) -> tuple[Any, ...]:
+        """Of data on the host."""
+        chosen = self.batches(cursor)
+        return tuple(self.xp.asarray(a[chosen]) for a in self.arrays)
+
+    def _chosen(self, cursor: int) -> tuple[Any, ...]:
+        """Of data on the device."""
+        epoch, start = self.batches.place(cursor)
+        if self.order[0] != epoch:
+            self.order = epoch, self.xp.asarray(self.batches.order(epoch))
+        chosen = self.order[1][start : start + self.batches.batch_size]
+        return tuple(a[chosen] for a in self.there)
 
 
 def _in_dtype(array: Any, dtype: str) -> np.ndarray:

@@ -53,7 +53,11 @@ class PlayerState:
         self.max_norm = math.inf if config.clip is None else config.clip
         self.optimiser = make_optimiser(self.flat, config)
         self.is_spread = False
-        self.replays = [replay(self.gradient, copy=False) for _ in range(config.shards if config.replay else 0)]
+        on_device = self.xp.on_device
+        step, shards = (self.update, 1) if on_device else (self.gradient, config.shards)
+        self.replays = [replay(step, copy=False) for _ in range(shards if config.replay else 0)]
+        self.rate: Any = self.xp.full((), config.lr, np.float64) if on_device else config.lr
+        self.rate_now = config.lr  # the number, wherever `rate` lives
         self.ema = None if config.ema_decay is None else optim.EMA(self.flat, config.ema_decay)
         self.fields: tuple[str, ...] = ()
         self.count = 0
@@ -77,6 +81,33 @@ class PlayerState:
             one.close()
         self.replays = []
 
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next update; on a device an array, which a graph knows by its place."""
+        if not self.xp.on_device:
+            self.rate = rate
+        elif rate != self.rate_now:
+            self.rate.fill(rate)
+        self.rate_now = rate
+
+    def update(self, batch: Any, rng: Generator) -> None:
+        """All that a minibatch does to the player.  On a device this is the call that is replayed: it reads nothing,
+        and what it changes stays in its place."""
+        terms, gradient = self.gradient(batch, rng)
+        self.clip(terms, gradient)
+        self.move(batch, rng, gradient)
+
+    def clip(self, terms: Any, gradient: Any) -> None:
+        """Clip a gradient, in place, and add to the sums for the log."""
+        self.note(terms, optim.clip_by_norm(gradient, self.max_norm))
+
+    def move(self, batch: Any, rng: Generator, gradient: Any) -> None:
+        """One step of the optimiser, and what follows it."""
+        self.optimiser.step(gradient, lr=self.rate)
+        if self.after is not None:
+            self.after(batch, rng)
+        if self.ema is not None:
+            self.ema.update()
+
     def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
         """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
         terms = self.loss(batch, rng)
@@ -96,17 +127,21 @@ class PlayerState:
                                  f"not ({examples},), one number per example")
 
     def note(self, terms: Any, norm: Any) -> None:
-        """Add a minibatch's terms and gradient norm to the sums."""
+        """Add a minibatch's terms and gradient norm to the sums, in their place."""
         xp = self.xp
-        means = [xp.mean(stop_gradient(term)) for term in terms]
-        self.latest = xp.stack([*means, xp.asarray(norm, self.flat.buffer.dtype)]).astype(np.float64)
-        self.sums = self.latest if self.sums is None else self.sums + self.latest
-        self.count += 1
+        found = [*(xp.mean(stop_gradient(term)) for term in terms), norm]
+        if self.latest is None:
+            self.latest = xp.zeros((len(found),), np.float64)
+        if self.sums is None:
+            self.sums = xp.full((len(found),), -0.0, np.float64)  # −0 + x is x, even where that is −0
+        for i, number in enumerate(found):
+            self.latest[i] = number
+        self.sums += self.latest
 
     def means(self) -> dict[str, float]:
         """The mean of each term over the minibatches since the last call."""
         means = self.xp.to_numpy(self.sums) / self.count
-        self.sums, self.count = None, 0
+        self.sums[...], self.count = -0.0, 0
         return dict(zip(self.fields, means.tolist(), strict=False))  # without the norm, which stands last
 
     def fault(self, parameters: bool) -> str | None:
@@ -128,12 +163,15 @@ class State:
         self.players = [PlayerState(player, config) for player in players_of(system, config.dtype)]
         learnt = {id(x) for player in self.players for x in player.tensors}
         self.memory = [optim.Flat({k: x}) for k, x in system.named_parameters() if id(x) not in learnt]
-        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)))
+        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
         self.notes: list[str] = []  # to be told to whoever watches
+        self.row: dict[str, float] = {}  # the losses in the last row of the log, by player
         self.on_host = not any(player.xp.on_device for player in self.players)
+        if config.shards > 1 and not self.on_host:
+            self.notes.append(f"a device works on a minibatch as a whole: one shard, not {config.shards}")
 
     def close(self) -> None:
         """End what runs beside."""
@@ -149,13 +187,18 @@ class State:
 
     def means(self) -> dict[str, float]:
         """The row of the log: every term of every player, named `player.term` where there are several."""
+        found = {p.name: p.means() for p in self.players}
+        self.row = {name: means["loss"] for name, means in found.items()}
         if len(self.players) == 1:
-            return self.players[0].means()
-        return {f"{p.name}.{term}": mean for p in self.players for term, mean in p.means().items()}
+            return found[self.players[0].name]
+        return {f"{name}.{term}": mean for name, means in found.items() for term, mean in means.items()}
 
     def describe(self) -> str:
-        """The losses of the last minibatches, in words."""
-        losses = [float(p.latest[0]) for p in self.players]
+        """The losses of the last minibatches, in words; on a device those of the last row of the log, which has read
+        its numbers anyway."""
+        if not self.on_host and not self.row:
+            return "loss …"
+        losses = [float(p.latest[0]) if self.on_host else self.row[p.name] for p in self.players]
         if len(losses) == 1:
             return f"loss {losses[0]:.4g}"
         return ", ".join(f"{p.name} {loss:.4g}" for p, loss in zip(self.players, losses, strict=True))
@@ -179,7 +222,7 @@ class State:
             if player.ema is not None:
                 found |= {f"average/{k}": player.xp.to_numpy(v) for k, v in player.ema.arrays().items()}
                 found[f"averaged/{player.name}"] = player.ema.state()["steps"]
-            if player.sums is not None:
+            if player.count:
                 found[f"log/{player.name}"] = player.xp.to_numpy(player.sums)
         return found
 
@@ -271,9 +314,10 @@ def check_same_run(meta: Mapping[str, Any], config: TrainConfig, name: str) -> N
     """Raises ValueError if the checkpoint is of another system, or was trained by other numbers."""
     if meta["system"] != name:
         raise ValueError(f"it holds a run of {meta['system']}, not of {name}")
+    trained = {"noise": "host", **meta["train"]}  # runs from before there was a choice
     for key, value in as_json(config).items():
-        if key not in MAY_CHANGE and meta["train"].get(key) != value:
-            raise ValueError(f"it was trained with {key} = {meta['train'].get(key)}, not {value}")
+        if key not in MAY_CHANGE and trained.get(key) != value:
+            raise ValueError(f"it was trained with {key} = {trained.get(key)}, not {value}")
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -60,6 +60,7 @@ COMMANDS = {
     "report": lambda run: ["report", run],
     "compare": lambda run: ["compare", run, "--out", run.parent / "chart.png"],
     "verify": lambda run: ["verify", "gaussian.kl", "--report", run.parent / "verify"],
+    "parity": lambda run: ["parity", "ddpm", "--report", run.parent / "parity"],
 }
 
 

@@ -69,7 +69,7 @@ class OptimalDiscriminator(System):
 
     def _mixture(self, weights: Any, means: Any, variances: Any, dtype: Any) -> Mixture:
         xp = active()
-        w, m, v = (xp.asarray(part, dtype) for part in (weights, means, variances))
+        w, m, v = (xp.constant(part, dtype) for part in (weights, means, variances))
         return Mixture(w, m[:, None], v[:, None, None])
 
     def logit(self, x: Any) -> Any:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from scratchgen import ops
 from scratchgen.autograd import stop_gradient
 from scratchgen.autograd.tensor import value_of
+from scratchgen.backend import backend_of
 from scratchgen.distributions import categorical
 from scratchgen.distributions.events import alike, per_example
 from scratchgen.functional import embedding, one_hot
@@ -54,7 +55,8 @@ def nearest(E: Any, codebook: Any) -> Any:
     E, codebook = value_of(E), value_of(codebook)
     origin = codebook.mean(axis=0)
     codes = codebook - origin
-    return ops.argmin((codes * codes).sum(axis=1) - 2 * (E - origin) @ codes.T, axis=-1)
+    xp = backend_of(E)
+    return ops.argmin((codes * codes).sum(axis=1) - 2 * xp.matmul(E - origin, codes.T), axis=-1)
 
 
 def quantise(E: Any, codebook: Any) -> tuple[Any, Any]:
@@ -97,7 +99,7 @@ def tally(E: Any, k: Any, K: int) -> Tally:
     """The sums over one minibatch in eq. (4), plain arrays.  E: (B, …, d).  k: their codes, (B, …), in [0, K)."""
     E = value_of(E)
     mine = ops.reshape(one_hot(k, K, E.dtype), (-1, K))
-    return Tally(ops.sum(mine, axis=0), mine.T @ ops.reshape(E, (-1, E.shape[-1])))
+    return Tally(ops.sum(mine, axis=0), backend_of(E).matmul(mine.T, ops.reshape(E, (-1, E.shape[-1]))))
 
 
 def moving_average(old: Tally, new: Tally, gamma: float) -> Tally:

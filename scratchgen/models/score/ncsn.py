@@ -135,6 +135,7 @@ class NCSN(System):
     def inpaint(self, y: Any, mask: Any, rng: Generator, T: int | None = None) -> Any:
         """Examples like y (B, …) that are y where mask, like it, is 1, and drawn given that where it is 0."""
         blurred = rng.standard_normal((self.config.levels, *y.shape), y.dtype)
-        after = lambda x, i: inpaint(x, y, mask, float(self.sigma[i]), blurred[i])  # noqa: E731
+        sigma = self.sigma.tolist()
+        after = lambda x, i: inpaint(x, y, mask, sigma[i], blurred[i])  # noqa: E731
         *_, x = self.walk(self.prior(y.shape[0], rng), rng, T, after)
         return backend_of(x).where(mask > 0, y, x)

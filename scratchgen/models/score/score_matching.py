@@ -78,7 +78,7 @@ class ScoreMatching(System):
     def p(self, dtype: Any = "float32") -> Mixture:
         """The mixture whose score is to be learnt."""
         xp, c = active(), self.config
-        return Mixture(*(xp.asarray(part, dtype) for part in (c.weights, c.means, c.covs)))
+        return Mixture(*(xp.constant(part, dtype) for part in (c.weights, c.means, c.covs)))
 
     def score(self, x: Any, name: str = "exact") -> Any:
         """s(x), as the objective of that name has it.  Raises ValueError for a name that none has."""

@@ -110,7 +110,9 @@ class ScoreSDE(System):
 
     def prior(self, n: int, rng: Generator) -> Any:
         """x_1 ~ N(0, c_1²·I) for n examples, in the network's precision."""
-        return self.width(1.0) * rng.standard_normal((n, *self.config.shape), self.precision())
+        z = rng.standard_normal((n, *self.config.shape), self.precision())
+        a, sigma = self.sde.marginal(1.0)
+        return meet((a**2 + sigma**2) ** 0.5, z) * z
 
     def walk(self, solver: str, steps: int, rng: Generator, x1: Any) -> Iterator[Any]:
         """x at the `steps` times after t = 1, by a solver of `samplers.CALLS`.  ValueError for one of another name."""
