@@ -7,6 +7,8 @@
 # make bench  side by side with PyTorch, JAX and autograd, in an environment of its own, .venv-bench; results in
 #             runs/bench.  ONLY="vae_mlp gpt_char" chooses workloads, STEPS=200 how many steps, TORCH="…" what pip is
 #             asked for: on Linux, PyTorch's own page says how to get its build for CPUs
+# make bench BACKEND=cupy  the same on an NVIDIA GPU, in .venv-bench-cuda, several gigabytes; results in
+#             runs/bench/gpu.json.  PRECISION=tf32 or bf16 for everybody's products, SIZES=small,large, CUDA=12x for CUDA 12
 # All others make their own virtual environment in .venv first; PYTHON names the interpreter to make it with.
 
 PYTHON ?= python3
@@ -14,9 +16,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 READY := $(VENV)/.installed
-BENCH := .venv-bench
 # any build does; on Linux pip's own choice is the one for CUDA, several gigabytes
 TORCH ?= torch==2.13.0
+BACKEND ?= numpy
+CUDA ?= 13x
+ifeq ($(BACKEND),numpy)
+BENCH := .venv-bench
+RESULTS := runs/bench/bench
+else
+BENCH := .venv-bench-cuda
+RESULTS := runs/bench/gpu
+ON := --backend $(BACKEND) $(if $(PRECISION),--precision $(PRECISION)) $(if $(SIZES),--sizes $(SIZES))
+endif
 
 .PHONY: demo test test-long verify mutants figures bench lint clean
 
@@ -42,7 +53,15 @@ verify: $(READY)
 mutants: $(READY)
 	$(BIN)/python tests/mutants/run.py --jobs $(JOBS)
 
-$(BENCH)/.installed: setup.cfg pyproject.toml
+.venv-bench-cuda/.installed: setup.cfg pyproject.toml
+	@nvidia-smi -L > /dev/null 2>&1 || \
+	  { echo "make bench BACKEND=cupy: there is no NVIDIA GPU here, or no driver: nvidia-smi lists none"; exit 2; }
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[bench,cuda$(CUDA)]' 'jax[cuda$(CUDA:x=)]'
+	@touch $@
+
+.venv-bench/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps $(TORCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -56,8 +75,8 @@ figures: $(READY)
 	$(BIN)/scratchgen compare $$($(BIN)/scratchgen list --ids | sed s,^,runs/,) --out docs/pictures/trilemma.png
 
 bench: $(BENCH)/.installed
-	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(STEPS),--steps $(STEPS)) \
-	  --json runs/bench/bench.json --picture runs/bench/bench.png
+	$(BENCH)/bin/python -m benchmarks $(ONLY) $(if $(STEPS),--steps $(STEPS)) $(ON) \
+	  --json $(RESULTS).json --picture $(RESULTS).png
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -65,4 +84,4 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-bench-cuda build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ from rich.console import Console
 
 from benchmarks import report, workloads
 from benchmarks.contenders import CONTENDERS
-from benchmarks.measure import Plan, Row, environment, measure
+from benchmarks.device import PRECISIONS, Place
+from benchmarks.measure import Plan, Row, ceilings, environment, measure
+from benchmarks.worker import Failed
+from benchmarks.workload import SIZES, grown
+from scratchgen.backend import BackendError, get
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+BACKENDS = ("cupy", "strict")  # strict: the same path without a device, for tests
 QUICK = {"steps": 6, "rounds": 3, "seconds": 0.02, "warm": 0.02}
 
 
@@ -23,6 +30,21 @@ def chosen(_: Any, __: Any, text: str) -> list[str]:
     for name in names:
         if name not in CONTENDERS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(CONTENDERS)}")
+    return names
+
+
+def backend(_: Any, __: Any, name: str) -> str:
+    if name not in ("numpy", *BACKENDS):
+        raise click.BadParameter(f"{name!r} is not numpy or cupy")
+    return name
+
+
+def sizes(_: Any, __: Any, text: str) -> list[str]:
+    """The sizes in a list with commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SIZES:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(SIZES)}")
     return names
 
 
@@ -36,14 +58,20 @@ def chosen(_: Any, __: Any, text: str) -> list[str]:
               help="Turns that they are spread over.")
 @click.option("--threads", type=click.IntRange(min=1), default=Plan.threads, show_default=True,
               help="Of each contender, each on a core of its own.")
+@click.option("--backend", default="numpy", callback=backend, show_default=True, metavar="numpy|cupy",
+              help="Where all of them compute: on the host, or on a GPU.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], show_default=True,
+              help="Of everybody's products, on a GPU.")
+@click.option("--sizes", default=",".join(SIZES), callback=sizes, show_default=True, metavar="A,B,…",
+              help="Of the batches, on a GPU.")
 @click.option("--json", "json_file", type=FILE, help="Where the results go, with machine, versions and spread.")
 @click.option("--picture", type=FILE, help="Where the picture goes.")
 @click.option("--page", type=FILE, help="A page in Markdown with a place for the table.")
 @click.option("--again", type=FILE, help="Show what --json wrote, instead of measuring.")
 @click.option("--quick", is_flag=True, help="A few steps of each: does everything run and agree?")
 def main(
-    names: tuple[str, ...], contenders: list[str], steps: int, rounds: int, threads: int, json_file: Path | None,
-    picture: Path | None, page: Path | None, again: Path | None, quick: bool,
+    names: tuple[str, ...], contenders: list[str], steps: int, rounds: int, threads: int, backend: str, precision: str,
+    sizes: list[str], json_file: Path | None, picture: Path | None, page: Path | None, again: Path | None, quick: bool,
 ) -> None:  # fmt: skip
     """Time scratchgen beside PyTorch, JAX and autograd: the same networks, weights and data, taking turns.
 
@@ -55,7 +83,10 @@ def main(
         about, rows = report.load(again)
     else:
         plan = Plan(threads=threads, **QUICK) if quick else Plan(steps, rounds, threads=threads)
-        about, rows = report.facts(plan, environment()[1]), everything(names or workloads.NAMES, contenders, plan)
+        place = Place(backend, precision if backend != "numpy" else PRECISIONS[0])
+        device = found_there(place, plan)
+        rows = everything(names or workloads.NAMES, contenders, plan, place, sizes if place.on_device else ["small"])
+        about = report.facts(plan, environment()[1], place, device)
     report.show(Console(), about, rows)
     if json_file is not None:
         report.save(json_file, about, rows)
@@ -64,23 +95,52 @@ def main(
 
         draw(picture, about, rows)
     if page is not None:
-        report.insert(page, report.markdown(about, rows))
+        text = report.markdown(about, rows)
+        if picture is not None and "device" in about:
+            text += f"\n\n![{CAPTION}]({os.path.relpath(picture, page.parent)})"
+        report.insert(page, text)
 
 
-def everything(names: tuple[str, ...], contenders: list[str], plan: Plan) -> list[Row]:
+CAPTION = "The time of a step of each contender ÷ that of scratchgen replayed, for each workload and size."
+
+
+def found_there(place: Place, plan: Plan) -> dict[str, Any] | None:
+    """What the device is and reaches; None on the host.  Where there is none, the end: one line, exit code 2."""
+    if not place.on_device:
+        return None
+    try:
+        get(place.backend)
+        return ceilings(place, plan)
+    except (BackendError, Failed) as error:
+        click.echo(f"benchmarks: {error}", err=True)
+        sys.exit(2)
+
+
+def everything(
+    names: tuple[str, ...], contenders: list[str], plan: Plan, place: Place, sizes: list[str]
+) -> list[Row]:
     """The rows, one after the other; after Ctrl-C, those that are done."""
     console, rows = Console(stderr=True), []
     try:
-        for name in names:
-            with console.status(name) as status:
-                say = lambda text: status.update(f"{name}: {text}")  # noqa: B023, E731
-                rows.append(measure(name, contenders, plan, say))
-            console.print(f"{name}: done", highlight=False)
+        for name, size in product(names, sizes):
+            if size != sizes[0] and not can_grow(name):
+                continue
+            what = f"{name} {size}" if place.on_device else name
+            with console.status(what) as status:
+                say = lambda text: status.update(f"{what}: {text}")  # noqa: B023, E731
+                rows.append(measure(name, contenders, plan, say, place, size))
+            console.print(f"{what}: done", highlight=False)
     except KeyboardInterrupt:
         console.print("interrupted: what follows is what was done before", highlight=False)
         if not rows:
             sys.exit(130)
     return rows
+
+
+def can_grow(name: str) -> bool:
+    """Whether the workload's batches can be larger."""
+    workload = workloads.load(name)
+    return grown(workload, 2) is not workload
 
 
 if __name__ == "__main__":

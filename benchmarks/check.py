@@ -12,7 +12,12 @@ SMALL = 1e-2
 """A parameter whose gradient is smaller than this share of the whole is measured against that share."""
 
 
-def distance(found: Answer, expected: Answer) -> tuple[str, float]:
+WIDER = {"float32": 1.0, "tf32": 2.0**10, "bf16": 2.0**12}
+"""How much larger they are where products round their operands: by less than 2¹³ and 2¹⁶, the ratios of the units of
+rounding, since errors of many terms cancel."""
+
+
+def distance(found: Answer, expected: Answer, precision: str = "float32") -> tuple[str, float]:
     """The name in which the answers differ most, and by how much of what is tolerated: above 1 they disagree."""
     if found.keys() != expected.keys():
         return "the names of the parameters", np.inf
@@ -26,10 +31,10 @@ def distance(found: Answer, expected: Answer) -> tuple[str, float]:
         share = apart / (LOSS * size if name == "loss" else GRADIENT * max(size, SMALL * whole))
         if not share <= worst[1]:  # not a number is the worst
             worst = name, float(np.nan_to_num(share, nan=np.inf))
-    return worst
+    return worst[0], worst[1] / WIDER[precision]
 
 
-def disagreement(found: Answer, expected: Answer) -> str | None:
-    """What differs by more than float32 explains; None if nothing does."""
-    name, share = distance(found, expected)
-    return None if share <= 1 else f"{name} differs by {share:.2g} times what float32 explains"
+def disagreement(found: Answer, expected: Answer, precision: str = "float32") -> str | None:
+    """What differs by more than the precision of products explains; None if nothing does."""
+    name, share = distance(found, expected, precision)
+    return None if share <= 1 else f"{name} differs by {share:.2g} times what {precision} explains"

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import check, workloads
+from benchmarks import check, work, workloads
 from benchmarks.contenders import CONTENDERS
+from benchmarks.device import HOST, Place
 from benchmarks.worker import Failed, Worker
-from benchmarks.workload import Problem, problem
+from benchmarks.workload import SIZES, Problem, grown, problem
 
 LIFTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS",
           "MKL_NUM_THREADS", "BLIS_NUM_THREADS")  # fmt: skip
@@ -68,6 +69,7 @@ class Timing:
 class Row:
     """One workload.  judge: by whose answer the others were checked.  agreement: the largest difference from it, as a
     share of what is tolerated.  problems: why a contender has no times.  load: the machine's, before and after.
+    size, flops, bytes: on a device, which size it is, and what a step must compute and move at least (`work`).
     """
 
     name: str
@@ -77,6 +79,9 @@ class Row:
     agreement: dict[str, float] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     load: list[float] = field(default_factory=list)
+    size: str = ""
+    flops: float = 0.0
+    bytes: float = 0.0
 
     @property
     def reference(self) -> str:
@@ -95,21 +100,27 @@ def environment() -> tuple[dict[str, str], dict[str, str]]:
     return {name: value for name, value in os.environ.items() if name not in lifted}, lifted
 
 
-def measure(name: str, contenders: Sequence[str], plan: Plan, say: Callable[[str], None]) -> Row:
-    """All contenders on one workload.  say: is told what is going on."""
-    workload = workloads.load(name)
+def measure(
+    name: str, contenders: Sequence[str], plan: Plan, say: Callable[[str], None], place: Place = HOST,
+    size: str = "small",
+) -> Row:  # fmt: skip
+    """All contenders on one workload.  say: is told what is going on.  size: of the batches, on a device."""
+    workload = grown(workloads.load(name), SIZES[size])
     row, workers = Row(name, workload.title, load=[os.getloadavg()[0]]), {}
     given = problem(workload)
+    if place.on_device:
+        found = work.of(workload, given)
+        row.size, row.flops, row.bytes = size, found.flops, found.bytes
     try:
         for contender in contenders:
             entry = CONTENDERS[contender]
-            if not entry.fits(workload):
+            if not entry.fits(workload) or (place.on_device and not entry.devices):
                 continue
-            if (reason := entry.missing()) is not None:
+            if (reason := entry.missing(place)) is not None:
                 row.problems[contender] = reason
                 continue
-            workers[contender] = Worker(name, contender, plan.threads, environment()[0])
-        get_ready(row, workers, given, plan, say)
+            workers[contender] = Worker(name, contender, plan.threads, environment()[0], place, size)
+        get_ready(row, workers, given, plan, say, place.precision)
         take_turns(row, workers, plan, say)
     finally:
         for worker in workers.values():
@@ -118,7 +129,19 @@ def measure(name: str, contenders: Sequence[str], plan: Plan, say: Callable[[str
     return row
 
 
-def get_ready(row: Row, workers: dict[str, Worker], given: Problem, plan: Plan, say: Callable[[str], None]) -> None:
+def ceilings(place: Place, plan: Plan) -> dict[str, Any]:
+    """What the device is, and what it reaches at best.  Raises Failed."""
+    worker = Worker("small_ops", "ours", plan.threads, environment()[0], place)
+    try:
+        return worker.ask("ceilings")
+    finally:
+        worker.close()
+
+
+def get_ready(
+    row: Row, workers: dict[str, Worker], given: Problem, plan: Plan, say: Callable[[str], None],
+    precision: str = "float32",
+) -> None:  # fmt: skip
     """Build, check, and run each contender until its compilers are done."""
     answers: dict[str, check.Answer] = {}
     for contender, worker in workers.items():
@@ -132,8 +155,8 @@ def get_ready(row: Row, workers: dict[str, Worker], given: Problem, plan: Plan, 
     row.judge = next((judge for judge in JUDGES if judge in answers), "")
     for contender, answer in answers.items():
         if contender != row.judge:
-            row.agreement[contender] = check.distance(answer, answers[row.judge])[1]
-            if (reason := check.disagreement(answer, answers[row.judge])) is not None:
+            row.agreement[contender] = check.distance(answer, answers[row.judge], precision)[1]
+            if (reason := check.disagreement(answer, answers[row.judge], precision)) is not None:
                 row.problems[contender] = f"disagrees with {CONTENDERS[row.judge].label}, so it is not timed: {reason}"
 
 

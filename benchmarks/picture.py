@@ -40,7 +40,7 @@ def draw(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
         if contender != (rows[0].reference if rows else ""):
             colour, mark = STYLE[contender]
             axes.plot([], [], mark, color=colour, label=CONTENDERS[contender].label)
-    axes.set_yticks(range(len(rows)), [f"{r.name}\n{milliseconds(r.timings[r.reference].seconds.median)} ms"
+    axes.set_yticks(range(len(rows)), [f"{r.name} {r.size}\n{milliseconds(r.timings[r.reference].seconds.median)} ms"
                                        for r in rows], fontsize=9)  # fmt: skip
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")

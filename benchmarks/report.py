@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -16,21 +16,26 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.device import HOST, Place
 from benchmarks.measure import Plan, Row, Spread, Timing
 
-PACKAGES = ("scratchgen", "numpy", "scipy", "torch", "jax", "jaxlib", "autograd")
+PACKAGES = ("scratchgen", "numpy", "scipy", "torch", "jax", "jaxlib", "autograd", "cupy-cuda12x", "cupy-cuda13x")
+Cell = Callable[[Row, str], tuple[str, ...]]
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 # --- what is known about the run ----------------------------------------------------------------------------
 
 
-def facts(plan: Plan, lifted: dict[str, str]) -> dict[str, Any]:
-    """The machine, the versions, and how it was measured."""
-    return {
+def facts(
+    plan: Plan, lifted: dict[str, str], place: Place = HOST, device: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The machine, the versions, and how it was measured; `device` is what `measure.ceilings` found, on a device."""
+    found = {
         "date": date.today().isoformat(), "machine": machine(), "versions": dict(versions()), "plan": asdict(plan),
         "lifted": lifted,
     }  # fmt: skip
+    return {**found, "place": asdict(place), "device": device} if place.on_device else found
 
 
 def machine() -> dict[str, Any]:
@@ -101,12 +106,28 @@ def memory_cell(row: Row, contender: str) -> str:
     if contender not in row.timings:
         return "–"
     memory = row.timings[contender].memory
+    if "device" in memory:
+        return f"{memory['device']:.0f}" if memory["device"] else "?"
     return f"{memory['above_imports']:.0f} ({memory['peak']:.0f})"
+
+
+def speed_cell(row: Row, contender: str, device: dict[str, Any]) -> tuple[str, str]:
+    """TFLOP/s and GB/s of a step, and what share of the device's own they are."""
+    if contender not in row.timings:
+        return "–", ""
+    seconds = row.timings[contender].seconds.median
+    found = ((row.flops / seconds / 1e12, "TFLOP/s"), (row.bytes / seconds / 1e9, "GB/s"))
+    flops, moved = (f"{x:.3g} {unit}, {100 * x / device[unit]:.2g} %" if x else "" for x, unit in found)
+    return flops, moved
 
 
 TIMES = ("Milliseconds of a step, median.  × is the time in units of {reference}'s, median and quartiles over rounds: "
          "above 1, {reference} is faster.")  # fmt: skip
 MEMORY = "Peak of resident memory in MiB, above that of the imports (and in all), each contender in its own process."
+TAKEN = ("Peak of the device's memory in MiB, by each library's own count, each contender in its own process: what "
+         "scratchgen and PyTorch have taken from the device, what JAX has used at one time.")  # fmt: skip
+SPEED = ("Achieved: the least that a step must compute and move, divided by its time, and as a share of what the "
+         "device reaches: {flops:.3g} TFLOP/s in a product of large matrices, {moved:.3g} GB/s in a copy.")  # fmt: skip
 
 
 def reference(rows: Sequence[Row]) -> str:
@@ -118,24 +139,35 @@ def notes(rows: Sequence[Row]) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in rows:
         for contender, reason in row.problems.items():
-            found.setdefault(f"{CONTENDERS[contender].label}: {reason}", []).append(row.name)
+            found.setdefault(f"{CONTENDERS[contender].label}: {reason}", []).append(f"{row.name} {row.size}".strip())
     return [text if len(where) == len(rows) > 1 else f"{', '.join(where)}: {text}" for text, where in found.items()]
+
+
+def tables(about: dict[str, Any], rows: Sequence[Row]) -> list[tuple[str, Cell]]:
+    """Titles, and the lines of a cell: times, on a device what they come to, memory."""
+    device = about.get("device")
+    found: list[tuple[str, Cell]] = [(TIMES.format(reference=reference(rows)), time_cell)]
+    if device:
+        title = SPEED.format(flops=device["TFLOP/s"], moved=device["GB/s"])
+        found.append((title, lambda row, c: speed_cell(row, c, device)))
+    return [*found, (TAKEN if device else MEMORY, lambda row, c: (memory_cell(row, c),))]
+
+
+def title(row: Row) -> str:
+    return f"{row.title} ({row.size})" if row.size else row.title
 
 
 def show(console: Console, about: dict[str, Any], rows: Sequence[Row]) -> None:
     """The tables on a terminal."""
     console.print(headline(about), highlight=False)
     shown = columns(rows)
-    for title, cell in (
-        (TIMES.format(reference=reference(rows)), lambda row, c: "\n".join(time_cell(row, c))),
-        (MEMORY, memory_cell),
-    ):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading, cell in tables(about, rows):
+        table = Table(title=heading, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("workload")
         for contender in shown:
             table.add_column(CONTENDERS[contender].label, justify="right")
         for row in rows:
-            table.add_row(row.title, *(cell(row, c) for c in shown))
+            table.add_row(title(row), *("\n".join(filter(None, cell(row, c))) for c in shown))
         console.print("", table)
     for note in notes(rows):
         console.print(note, highlight=False, markup=False)
@@ -146,23 +178,24 @@ def headline(about: dict[str, Any]) -> str:
     machine, plan = about["machine"], about["plan"]
     names = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lifted = f"; lifted for all: {', '.join(about['lifted'])}" if about["lifted"] else ""
-    return (f"{about['date']}, {machine['processor']}, {plan['threads']} threads each, {names}; at least "
-            f"{plan['steps']} steps in {plan['rounds']} rounds{lifted}")  # fmt: skip
+    steps = f"{names}; at least {plan['steps']} steps in {plan['rounds']} rounds{lifted}"
+    if "device" in about:
+        device = about["device"]
+        driver = f", driver {device['driver']}, runtime {device['runtime']}" if "driver" in device else ""
+        on = f"{device['name']}{driver}, {about['place']['precision']} products"
+        return f"{about['date']}, {on}, {machine['processor']}, {steps}"
+    return f"{about['date']}, {machine['processor']}, {plan['threads']} threads each, {steps}"
 
 
 def markdown(about: dict[str, Any], rows: Sequence[Row]) -> str:
     """The same for a page."""
     shown = columns(rows)
     head = "| | " + " | ".join(CONTENDERS[c].label for c in shown) + " |\n|---|" + "---:|" * len(shown)
-    parts = [headline(about) + ".", TIMES.format(reference=reference(rows))]
-    parts.append("\n".join([head, *(
-        f"| {row.title} | " + " | ".join("<br>".join(filter(None, time_cell(row, c))) for c in shown) + " |"
-        for row in rows
-    )]))  # fmt: skip
-    parts.append(MEMORY)
-    parts.append("\n".join([head, *(
-        f"| {row.title} | " + " | ".join(memory_cell(row, c) for c in shown) + " |" for row in rows
-    )]))  # fmt: skip
+    parts = [headline(about) + "."]
+    for heading, cell in tables(about, rows):
+        lines = (f"| {title(row)} | " + " | ".join("<br>".join(filter(None, cell(row, c))) for c in shown) + " |"
+                 for row in rows)  # fmt: skip
+        parts += [heading, "\n".join([head, *lines])]
     parts += [f"- {note}" for note in notes(rows)]
     return "\n\n".join(parts)
 

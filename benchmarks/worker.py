@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.device import HOST, Place, by_events, by_span, ceilings
 from benchmarks.memory import Meter
 
 PATIENCE = 900.0  # seconds: compilers take their time
@@ -28,8 +29,12 @@ class Failed(Exception):
 class Worker:
     """The parent's end."""
 
-    def __init__(self, workload: str, contender: str, threads: int, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", workload, contender, str(threads)]
+    def __init__(
+        self, workload: str, contender: str, threads: int, environment: dict[str, str], place: Place = HOST,
+        size: str = "small",
+    ) -> None:  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks.worker", workload, contender, str(threads), place.backend,
+                   place.precision, size]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
             cwd=Path(__file__).parents[1],
@@ -80,20 +85,20 @@ class Worker:
 class Server:
     """The worker's end: one method for each request."""
 
-    def __init__(self, workload: str, contender: str, threads: int) -> None:
-        self.workload, self.name, self.threads = workload, contender, threads
+    def __init__(self, workload: str, contender: str, threads: int, place: Place, size: str) -> None:
+        self.workload, self.name, self.threads, self.place, self.size = workload, contender, threads, place, size
         self.meter = Meter()
 
     def begin(self, problem: tuple[Any, ...]) -> None:
         """Import, note the memory, build."""
         from benchmarks import workloads
         from benchmarks.contenders import CONTENDERS
-        from benchmarks.workload import Problem
+        from benchmarks.workload import SIZES, Problem, grown
 
-        workload, entry = workloads.load(self.workload), CONTENDERS[self.name]
+        workload, entry = grown(workloads.load(self.workload), SIZES[self.size]), CONTENDERS[self.name]
         kind = entry.load()
         self.before = self.meter.look()
-        self.contender = kind(workload, Problem(*problem), self.threads, **entry.options)
+        self.contender = kind(workload, Problem(*problem), self.threads, place=self.place, **entry.options)
 
     def answer(self) -> dict[str, Any]:
         return self.contender.answer()
@@ -101,6 +106,8 @@ class Server:
     def turn(self, steps: int, seconds: float, warm: float) -> list[float]:
         """How long steps took, one by one: at least so many, for at least so long, after some that do not count."""
         self.meter.look()
+        if self.place.on_device:
+            return self.device_turn(steps, seconds, warm)
         step, clock = self.contender.step, time.perf_counter
         until = clock() + warm
         step()
@@ -114,10 +121,24 @@ class Server:
             found.append(now - before)
         return found
 
+    def device_turn(self, steps: int, seconds: float, warm: float) -> list[float]:
+        """The same, timed on the device where the library can."""
+        made = self.contender
+        if made.ticks is None:
+            return by_span(made.step, made.finish, steps, seconds, warm)
+        return by_events(made.step, made.ticks, steps, seconds, warm)
+
     def memory(self) -> dict[str, float]:
-        """The peak in MiB, and how far it is above that of the imports."""
+        """The peak in MiB, and how far it is above that of the imports; on a device, what was taken of its memory."""
         peak = self.meter.look()
-        return {"peak": peak, "above_imports": peak - self.before}
+        found = {"peak": peak, "above_imports": peak - self.before}
+        if self.place.on_device:
+            found["device"] = (self.contender.taken and self.contender.taken()) or 0.0
+        return found
+
+    def ceilings(self) -> dict[str, Any]:
+        """What the device is, and what it reaches at best."""
+        return ceilings(self.place)
 
     def pools(self) -> list[dict[str, Any]]:
         """The BLAS and OpenMP libraries that this process has loaded, and their threads."""
@@ -127,13 +148,15 @@ class Server:
         return [{key: pool[key] for key in keep if key in pool} for pool in threadpool_info()]
 
 
-def serve(workload: str, contender: str, threads: str) -> None:
+def serve(workload: str, contender: str, threads: str, backend: str, precision: str, size: str) -> None:
     """Answer requests until there are no more."""
     if hasattr(os, "sched_setaffinity"):  # on so many cores every library chooses so many threads by itself
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    server = Server(workload, contender, int(threads))
+    if backend == "cupy":
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the device for itself
+    server = Server(workload, contender, int(threads), Place(backend, precision), size)
     while True:
         try:
             request, arguments = pickle.load(sys.stdin.buffer)

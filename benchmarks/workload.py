@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -59,6 +60,23 @@ class Workload:
     images: bool = False
     autograd: bool = False
     shards: int = 1
+
+
+SIZES = {"small": 1, "medium": 8, "large": 32}
+"""On a device, how many times the examples that a batch has on the host: from bound by launches to bound by numbers."""
+
+
+def grown(workload: Workload, times: int) -> Workload:
+    """The same with so many times the examples in a batch; itself, where their number is part of the network."""
+    if times == 1 or not (workload.noise or workload.batch(np.random.default_rng(0))):
+        return workload
+    examples = times * workload.examples
+
+    def batch(rng: np.random.Generator) -> Arrays:
+        return tuple(np.concatenate(parts) for parts in zip(*(workload.batch(rng) for _ in range(times)), strict=True))
+
+    title = re.sub(rf"\b{workload.examples}\b(?= images|$)", str(examples), workload.title)
+    return replace(workload, title=title, examples=examples, batch=batch)
 
 
 class Problem(NamedTuple):

@@ -340,12 +340,14 @@ def _load_cupy() -> Backend:
     advice = "or choose the numpy backend"
     try:
         import cupy
-    except ImportError as error:
+
+        found = cupy.cuda.is_available()
+    except (ImportError, AttributeError) as error:  # without attributes: a folder that a removed CuPy has left
         why = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
         raise BackendError(
             f"CuPy {why}: pip install 'scratchgen[cuda12x]' or 'scratchgen[cuda13x]' for your CUDA version, {advice}"
         ) from error
-    if not cupy.cuda.is_available():
+    if not found:
         raise BackendError(
             f"CuPy {cupy.__version__} is installed but finds no CUDA device: check that nvidia-smi lists "
             f"a GPU and that its driver fits CuPy's CUDA version, {advice}"

@@ -211,9 +211,10 @@ def train(
 
 def _choose(backend: str | None, run: Any) -> Any:
     """The backend asked for, or the one of the run.  Says so where a run changes its backend."""
-    if backend and backend != run.config.backend:
+    xp = use(backend or run.config.backend)
+    if xp.name != run.config.backend:
         click.echo(f"scratchgen: {run.path} was made on {run.config.backend}; numbers will differ a little", err=True)
-    return use(backend or run.config.backend)
+    return xp
 
 
 @commands.command()
@@ -270,18 +271,20 @@ def evaluate(run: Path, thorough: bool, backend: str | None) -> None:
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@backend_option
+def report(run: Path, backend: str | None) -> None:
     """Draw the pictures and the page of the folder RUN again, from what `evaluate` found."""
     from scratchgen.recipes import present
 
-    present.report(_load(run, None))
+    present.report(_load(run, backend))
 
 
 @commands.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("runs/compare.png"),
               show_default=True, help="PNG file for the chart; the numbers go beside it, as .json.")
-def compare(runs: tuple[Path, ...], out: Path) -> None:
+@backend_option
+def compare(runs: tuple[Path, ...], out: Path, backend: str | None) -> None:
     """Quality, diversity and speed of the trained systems in the folders RUNS, in one chart.
 
     Every sampler draws as many images as are held out; they are timed here and judged as `evaluate` judges.  A folder
@@ -299,7 +302,7 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
     rows: list[dict[str, Any]] = []
     for run in runs:
         try:
-            rows += chart.measure(_load(run, None))
+            rows += chart.measure(_load(run, backend))
         except (RunError, CheckpointError, RecipeError) as error:
             if len(runs) == 1:
                 raise

@@ -31,15 +31,15 @@ WINDOWS = os.name == "nt"
 
 
 def facts() -> Facts:
-    """All that is told, as `--json` prints it.  Raises BackendError if the environment asks for a backend in vain."""
+    """All that is told, as `--json` prints it.  Raises BackendError if the environment names an unknown backend."""
     libraries = blas()
     return {
         "versions": versions(),
         "processor": {"model": model(), "cores": cores(), "of": os.cpu_count(), "simd": simd()},
         "memory": memory(),
         "blas": libraries,
-        "backend": active().name,
-        "cuda": cuda(),
+        "backend": backend(gpu := cuda()),
+        "cuda": gpu,
         "environment": held_back(os.environ, libraries, blas_without(PINS) if pins(os.environ) else [], l2_size()),
     }
 
@@ -155,6 +155,12 @@ def l2_size() -> int | None:
     except (OSError, ValueError, subprocess.SubprocessError):
         pass
     return None
+
+
+def backend(gpu: Facts) -> str:
+    """The active backend; where the environment asks for CuPy in vain, that too is told: the CUDA line says why."""
+    asked = os.environ.get("SCRATCHGEN_BACKEND")
+    return "none: cupy cannot be used" if asked == "cupy" and not gpu["usable"] else active().name
 
 
 def cuda() -> Facts:

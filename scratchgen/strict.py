@@ -19,6 +19,7 @@ from scipy import special as scipy_special
 from scratchgen import guard
 from scratchgen.backend import Backend, Step, _given, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
+from scratchgen.manners import check_added, mannered
 from scratchgen.rehearsal import Rehearsal
 
 __all__ = ["CaptureError", "StrictArray", "StrictBackend", "capturing", "compare", "watched"]
@@ -299,19 +300,20 @@ def _check(name: str, raw: list[Any]) -> None:
 class _Linalg:
     def __init__(self) -> None:
         for name in LINALG:
-            setattr(self, name, _function_of(name, getattr(np.linalg, name)))
+            setattr(self, name, _function_of(name, mannered(name, getattr(np.linalg, name))))
 
 
 class _AddAt:
     """`xp.add`, with `at` for repeated places."""
 
     def __init__(self) -> None:
-        self._call = _ufunc("add", np.add)
+        self._call = _ufunc("add", mannered("add", np.add))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
 
     def at(self, array: StrictArray, index: Any, values: StrictArray) -> None:
+        check_added(array.dtype)
         _run("add.at", np.add.at, array._a, _index(index), _operand(values, "add.at"))
 
 
@@ -330,6 +332,7 @@ class StrictBackend(Backend):
         if name.startswith("_"):
             raise AttributeError(name)
         found: Any = getattr(np, name, None) or getattr(scipy_special, name, None)
+        found = mannered(name, found) if found is not None else None
         call: Any
         if name in UFUNCS:
             call = _ufunc(name, found)

@@ -6,6 +6,10 @@ HYPOTHESIS_PROFILE=ci        the default: the same examples every time, no deadl
                    mutants   few examples, and no shrinking: whether a test fails is all that is asked
 HYPOTHESIS_EXAMPLES=N        ci, with N examples
 
+SCRATCHGEN_BACKEND=NAME      tests of equations and slips run on that backend, as under `scratchgen verify`; all others
+                             begin on NumPy, as without it.  Where there is a GPU, tests that take a backend run on
+                             CuPy too, whatever is asked for
+
 --equation=PATTERNS          only tests that verify an equation or slip whose id fits (diffusion.*,gaussian.kl)
 --evidence=FILE              one line of JSON for each test of an equation or a slip, as it finishes
 """
@@ -27,7 +31,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import scratchgen as sg
-from scratchgen.backend import get
+from scratchgen.backend import BackendError, get
 from scratchgen.verify.ledger import Ledger, fits
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -44,15 +48,38 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 
 
-@pytest.fixture(params=["numpy", "strict"])
+def usable(*names: str) -> list[str]:
+    """Those backends that this machine has."""
+    found = []
+    for name in names:
+        try:
+            found.append(get(name).name)
+        except BackendError:
+            continue
+    return found
+
+
+BACKENDS = usable("numpy", "strict", "cupy")
+ASKED = os.environ.get("SCRATCHGEN_BACKEND") or "numpy"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The backend that was asked for is for tests of equations; others say themselves where they run."""
+    if ASKED != "numpy":
+        os.environ["SCRATCHGEN_BACKEND"] = ASKED if verified(item) else "numpy"
+        sg.use(os.environ["SCRATCHGEN_BACKEND"])
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request):
     """A backend whose arrays the test uses; which one is active stays as it is."""
     return get(request.param)
 
 
-@pytest.fixture(params=["numpy", "strict"])
+@pytest.fixture(params=BACKENDS)
 def xp(request):
-    """The active backend: NumPy, and then the strict one."""
+    """The active backend: NumPy, the strict one, and CuPy where there is a GPU."""
     with sg.backend(request.param) as active:
         yield active
 
@@ -137,6 +164,10 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_configure(config):
+    try:
+        get(ASKED)
+    except BackendError as error:
+        raise pytest.UsageError(f"SCRATCHGEN_BACKEND={ASKED}: {error}") from None
     if not hasattr(config, "workerinput"):  # the one that reports, not a worker of pytest-xdist
         config.pluginmanager.register(Reporter(config.getoption("--evidence")), "equations")
 

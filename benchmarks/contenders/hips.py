@@ -10,11 +10,12 @@ from autograd import value_and_grad
 from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import BETA1, BETA2, LR, TINY
+from benchmarks.device import HOST, Place
 from benchmarks.workload import Problem, Workload
 
 
 class Autograd:
-    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
+    def __init__(self, workload: Workload, problem: Problem, threads: int, place: Place = HOST) -> None:
         threadpool_limits(threads, user_api="blas")
         self.workload, self.problem = workload, problem
         loss = workload.arrays(anp)

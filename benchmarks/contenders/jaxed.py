@@ -1,4 +1,7 @@
-"""JAX: the whole step, noise, gradients and Adam, in one compiled function."""
+"""JAX: the whole step, noise, gradients and Adam, in one compiled function.
+
+It has no events on the device: there the host's clock goes around many steps, of which the last is waited for.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,22 @@ import numpy as np
 from jax import numpy as jnp
 
 from benchmarks.contenders import BETA1, BETA2, LR, TINY
+from benchmarks.device import HOST, Place
 from benchmarks.workload import Noise, Problem, Workload
+
+PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 
 
 class Jax:
-    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
-        self.workload = workload
+    ticks = None
+
+    def __init__(self, workload: Workload, problem: Problem, threads: int, place: Place = HOST) -> None:
+        self.workload, self.place, self.out = workload, place, None
+        self.device = jax.devices()[0]
+        if place.on_device:
+            if self.device.platform != place.jax:
+                raise RuntimeError(f"this JAX computes on the {self.device.platform}: pip install 'jax[cuda13]'")
+            jax.config.update("jax_default_matmul_precision", PRODUCTS[place.precision])
         function = workload.arrays(jnp)
         self.batches = [tuple(map(jnp.asarray, batch)) for batch in problem.batches]
         self.noise = tuple(map(jnp.asarray, problem.noise))
@@ -61,8 +74,18 @@ class Jax:
     def step(self) -> None:
         batch = self.batches[self.steps % len(self.batches)]
         self.steps += 1
-        self.state, out = self.turn(self.state, *batch)
-        jax.block_until_ready((self.state, out))
+        self.state, self.out = self.turn(self.state, *batch)
+        if not self.place.on_device:
+            self.finish()
+            self.out = None
+
+    def finish(self) -> None:
+        jax.block_until_ready((self.state, self.out))
+
+    def taken(self) -> float | None:
+        """The peak that its allocator has counted; CPUs do not count."""
+        found = self.device.memory_stats() or {}
+        return found["peak_bytes_in_use"] / 2**20 if "peak_bytes_in_use" in found else None
 
     def answer(self) -> dict[str, np.ndarray]:
         found = self.ask(self.state[1], *self.batches[0], *self.noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,27 @@ from threadpoolctl import threadpool_limits
 
 import scratchgen as sg
 from benchmarks.contenders import BETA1, BETA2, LR, TINY
+from benchmarks.device import HOST, Place, precisely, taken, ticks
 from benchmarks.workload import Problem, Workload
 from scratchgen import ops, optim
 from scratchgen.autograd import gradients
 from scratchgen.cores import side_by_side
-from scratchgen.random import Generator
+from scratchgen.random import MODES, Generator
 from scratchgen.train.machine import prepare
 
 
 class Eager:
-    """The trainer's step: the loss and gradient of each shard, side by side; their mean; Adam."""
+    """The trainer's step: the loss and gradient of each shard, side by side; their mean; Adam.
 
-    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
-        self.shards = workload.shards if threads > 1 else 1
+    On a device there is one shard, and noise is drawn there.
+    """
+
+    def __init__(self, workload: Workload, problem: Problem, threads: int, place: Place = HOST) -> None:
+        self.shards = workload.shards if threads > 1 and not place.on_device else 1
+        self.xp = sg.use(place.backend)
+        ExitStack().enter_context(precisely(place))  # for good: the process is this contender's own
+        self.ticks, self.finish = ticks(place), ticks(place).finish
+        self.taken = taken if place.backend == "cupy" else None
         prepare()  # one BLAS thread for each of several shards …
         threadpool_limits(threads if self.shards == 1 else 1, user_api="blas")  # … or all threads for the only one
         self.workload, self.problem = workload, problem
@@ -30,9 +39,13 @@ class Eager:
         self.parameters = self.net.parameters()
         self.flat = optim.Flat(dict(self.net.named_parameters()))
         self.optimiser = optim.Adam(self.flat, lr=LR, beta1=BETA1, beta2=BETA2, tiny=TINY)
-        self.streams = Generator(1).spawn(self.shards)
-        self.batches = [split(batch, self.shards) for batch in problem.batches]
+        mode = "counter" if place.on_device and "counter" in MODES else "host"
+        self.streams = Generator(1, mode).spawn(self.shards)
+        self.batches = [split(self.moved(batch), self.shards) for batch in problem.batches]
         self.steps = 0
+
+    def moved(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(self.xp.asarray, arrays))
 
     # --- what one shard does: functions of arrays and a generator -------------------------------------------
 
@@ -80,12 +93,13 @@ class Eager:
             self.optimiser.step(mean([gradient for _, gradient in found]))
 
     def answer(self) -> dict[str, np.ndarray]:
-        parts = split((*self.problem.batches[0], *self.problem.noise), self.shards)
+        parts = split(self.moved((*self.problem.batches[0], *self.problem.noise)), self.shards)
+        out = self.xp.to_numpy
         if self.workload.kind == "sampling":
-            return {"images": np.concatenate([self.asked(self.net.sample, part) for part in parts])}
+            return {"images": np.concatenate([out(self.asked(self.net.sample, part)) for part in parts])}
         found = [self.asked(self.gradient, part) for part in parts]
-        loss = np.mean([loss for loss, _ in found], dtype=np.float32)
-        return {"loss": loss, **self.flat.views(mean([gradient for _, gradient in found]))}
+        loss = np.mean([out(loss) for loss, _ in found], dtype=np.float32)
+        return {"loss": loss, **self.flat.views(out(mean([gradient for _, gradient in found])))}
 
     def asked(self, f: Any, arguments: tuple[Any, ...]) -> Any:
         """f(*arguments), in the way of this contender."""
@@ -97,8 +111,8 @@ class Replayed(Eager):
 
     RECORDINGS = 2
 
-    def __init__(self, workload: Workload, problem: Problem, threads: int) -> None:
-        super().__init__(workload, problem, threads)
+    def __init__(self, workload: Workload, problem: Problem, threads: int, place: Place = HOST) -> None:
+        super().__init__(workload, problem, threads, place)
         self.fast = [sg.replay(self.part(), copy=False) for _ in self.streams]
 
     def run(self, tasks: list[tuple[Any, ...]]) -> list[Any]:
@@ -120,8 +134,8 @@ class Replayed(Eager):
 
 def split(batch: tuple[Any, ...], shards: int) -> list[tuple[Any, ...]]:
     """A batch in equal parts."""
-    if not batch:
-        return [()] * shards
+    if not batch or shards == 1:
+        return [batch] * shards
     return list(zip(*(np.split(array, shards) for array in batch), strict=True))
 
 

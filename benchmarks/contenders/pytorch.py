@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.contenders import BETA1, BETA2, LR, TINY
+from benchmarks.device import HOST, STAND_IN, Place, Ticks
 from benchmarks.workload import Noise, Problem, Workload
 
 
 class PyTorch:
     def __init__(
-        self, workload: Workload, problem: Problem, threads: int, compiled: bool = False, channels_last: bool = False
-    ) -> None:
+        self, workload: Workload, problem: Problem, threads: int, place: Place = HOST, compiled: bool = False,
+        channels_last: bool = False,
+    ) -> None:  # fmt: skip
         torch.set_num_threads(threads)
+        self.place, self.ticks, self.taken = place, STAND_IN, None
+        if place.torch == "cuda":
+            self.ticks, self.taken = on_cuda(place)
+        self.finish = self.ticks.finish
+        lowered = place.on_device and place.precision == "bf16"
+        self.precisely: Any = partial(torch.autocast, place.torch, torch.bfloat16) if lowered else nullcontext
         torch.manual_seed(1)
         self.workload, self.names = workload, list(problem.weights)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
@@ -36,9 +47,8 @@ class PyTorch:
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A batch or its noise; images are (B, C, H, W) here."""
-        if array.ndim < 4:
-            return torch.from_numpy(array)
-        return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=self.format)
+        there = torch.from_numpy(array).to(self.place.torch)
+        return there if array.ndim < 4 else there.permute(0, 3, 1, 2).contiguous(memory_format=self.format)
 
     def draw(self, noise: Noise) -> torch.Tensor:
         n, shape = self.workload.examples, noise.shape
@@ -51,7 +61,11 @@ class PyTorch:
         return make(n, c, h, w).contiguous(memory_format=self.format)
 
     def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
-        return self.net.loss(*arguments).mean()
+        return self.net.loss(*arguments).float().mean()
+
+    def forward(self, *arguments: torch.Tensor) -> torch.Tensor:
+        with self.precisely():
+            return self.function(*arguments)
 
     def step(self) -> None:
         batch = self.batches[self.steps % len(self.batches)]
@@ -59,26 +73,42 @@ class PyTorch:
         noise = tuple(map(self.draw, self.workload.noise))
         if self.workload.kind == "sampling":
             with torch.no_grad():
-                self.function(*noise)
+                self.forward(*noise)
             return
         self.optimiser.zero_grad()
-        self.function(*batch, *noise).backward()
+        self.forward(*batch, *noise).backward()
         if self.workload.kind == "training":
             self.optimiser.step()
 
     def answer(self) -> dict[str, np.ndarray]:
         if self.workload.kind == "sampling":
             with torch.no_grad():
-                images = self.function(*self.fixed)
-            return {"images": images.permute(0, 2, 3, 1).numpy().copy()}
+                images = self.forward(*self.fixed)
+            return {"images": images.float().permute(0, 2, 3, 1).cpu().numpy().copy()}
         self.optimiser.zero_grad()
-        loss = self.function(*self.batches[0], *self.fixed)
+        loss = self.forward(*self.batches[0], *self.fixed)
         loss.backward()
-        found = {"loss": loss.detach().numpy().copy()}
+        found = {"loss": loss.detach().cpu().numpy().copy()}
         for name, (owner, p) in zip(self.names, parameters(self.net), strict=True):
-            found[name] = ours(owner, p.grad.numpy()).copy()
+            found[name] = ours(owner, p.grad.cpu().numpy()).copy()
         self.optimiser.zero_grad()
         return found
+
+
+def on_cuda(place: Place) -> tuple[Ticks, Callable[[], float]]:
+    """Everything that is made from here on is on the GPU, its products in the precision asked for."""
+    if not torch.cuda.is_available():
+        raise RuntimeError("this PyTorch finds no CUDA device: pip install torch (a build for CUDA)")
+    torch.set_default_device("cuda")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = place.precision == "tf32"
+
+    def stamp() -> Any:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    between = lambda a, b: 1e-3 * a.elapsed_time(b)  # noqa: E731
+    return Ticks(stamp, between, torch.cuda.synchronize), lambda: torch.cuda.max_memory_reserved() / 2**20
 
 
 def parameters(net: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:

@@ -13,6 +13,7 @@ from scratchgen.backend import Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
+from scratchgen.cuda.linalg import Linalg
 from scratchgen.cuda.products import DeviceLowered, Products
 
 
@@ -25,6 +26,7 @@ class CupyBackend(Kernels, Products, Backend):
 
     def __init__(self) -> None:
         super().__init__(cupy, special)
+        self.linalg = Linalg()
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         if guard.listening() and not isinstance(host, cupy.ndarray) and np.ndim(host):

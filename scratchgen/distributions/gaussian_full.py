@@ -1,8 +1,7 @@
 """The Gaussian with any covariance, N(μ, Σ), through the Cholesky factor Σ = L·Lᵀ.
 
 mu: (B, D).  cov: (D, D), shared by the batch, or (B, D, D); symmetric positive definite (only the lower
-triangle is read; a matrix that is not positive definite makes NumPy's `cholesky` raise LinAlgError, and
-CuPy's give nan).
+triangle is read; a matrix that is not positive definite makes `cholesky` raise LinAlgError).
 Here the event has one axis, D.
 """
 

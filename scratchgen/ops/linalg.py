@@ -6,9 +6,10 @@ Giles (2008), "Collected matrix derivative results", and Townsend (2016), "Diffe
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from scratchgen.autograd.primitive import primitive
+from scratchgen.autograd.primitive import broadcast_to, primitive
 from scratchgen.autograd.tensor import value_of
 from scratchgen.backend import backend_of, inf
 from scratchgen.ops.choice import where
@@ -68,9 +69,13 @@ def _solve(xp, a, b, /):
 
 
 def solve(a, b):
-    """y with a·y = b; b a vector or matrices.  b̄ = a⁻ᵀ·ȳ,  ā = −b̄·yᵀ."""
+    """y with a·y = b; b a vector or matrices.  b̄ = a⁻ᵀ·ȳ,  ā = −b̄·yᵀ.  A batch of length 1, or none, is repeated."""
     if b.ndim == 1:
         return reshape(_solve(a, reshape(b, (-1, 1))), b.shape)
+    if a.shape[:-2] != b.shape[:-2]:  # CuPy's solve repeats nothing by itself
+        pairs = zip_longest(a.shape[-3::-1], b.shape[-3::-1], fillvalue=1)
+        batch = [n if m == 1 else m for m, n in pairs][::-1]
+        a, b = (broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
     return _solve(a, b)
 
 

@@ -268,3 +268,35 @@ def test_operations_take_lists_nowhere_but_as_indices():
         ):
             with pytest.raises(TypeError):
                 call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: strict.sum(x, where=x > 1),
+        lambda x: strict.exp(x, where=x > 1),
+        lambda x: strict.add(x, 1.0, order="C"),
+        lambda x: strict.max(x, initial=0.0),
+        lambda x: strict.var(x, correction=1),
+        lambda x: strict.zeros(3, device="cpu"),
+        lambda x: strict.linalg.pinv(x[None], hermitian=True),
+        lambda x: strict.einsum("i,i->", x, x, out=x[0]),
+    ],
+)
+def test_arguments_that_cupys_functions_do_not_take(x, call):
+    with pytest.raises(TypeError, match="CuPy's takes no"):
+        call(x)
+
+
+def test_functions_with_cupys_own_ways(x):
+    with pytest.raises(ValueError, match="CuPy broadcasts none"):
+        strict.linalg.solve(strict.eye(2), strict.ones((3, 2, 1)))
+    assert strict.linalg.solve(strict.eye(4), x).shape == (4,)
+    with pytest.raises(ValueError, match="kind is 'stable'"):
+        strict.argsort(x, kind="quicksort")
+    with pytest.raises(NotImplementedError, match="takes no float32"):
+        strict.searchsorted(x, np.float32(2.0))
+    assert int(strict.searchsorted(x, 2.5)) == 2
+    assert type(strict.allclose(x, x)) is type(strict.array_equal(x, x)) is StrictArray
+    with pytest.raises(TypeError, match="adds no int64"):
+        strict.add.at(strict.zeros(3, "int64"), strict.asarray([0]), 1)
