@@ -54,7 +54,9 @@ def nearest(E: Any, codebook: Any) -> Any:
     E, codebook = value_of(E), value_of(codebook)
     origin = codebook.mean(axis=0)
     codes = codebook - origin
-    return ops.argmin((codes * codes).sum(axis=1) - 2 * (E - origin) @ codes.T, axis=-1)
+    rows = (E - origin).reshape(-1, E.shape[-1])
+    k = ops.argmin((codes * codes).sum(axis=1) - 2 * rows @ codes.T, axis=-1)
+    return k.reshape(E.shape[:-1])
 
 
 def quantise(E: Any, codebook: Any) -> tuple[Any, Any]:
