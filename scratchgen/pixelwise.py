@@ -19,7 +19,7 @@ from itertools import groupby
 
 import numpy as np
 
-from scratchgen.convolution import Frame, turned
+from scratchgen.convolution import Frame
 from scratchgen.pieces import Array, add_products, at_a_time, in_line, rows_at_a_time, view, work
 
 CACHE = 1_500_000
@@ -69,7 +69,7 @@ def adjoint_x(h: Array, w: Array, s: int, frame: Frame, out: Array) -> None:
         there = out[:, :, j::s]
         if there.size == 0:
             continue
-        kernels = [in_line(turned(np, w[u::s, v::s]), f"kernel {u}") for u in range(s)]
+        kernels = [in_line(w[u::s, v::s][::-1, ::-1].swapaxes(2, 3), f"kernel {u}") for u in range(s)]  # turned
         before = kernels[0].shape[1] - 1 - (j + left) // s
         for images, columns in _columns(h, kernels[0].shape, 1, before, there.shape[2]):
             for u, kernel in enumerate(kernels):
