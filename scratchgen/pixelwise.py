@@ -26,11 +26,13 @@ CACHE = 1_500_000
 """Bytes that the work on a few images should stay within: what a core has for itself, and a little more."""
 LARGE = 15_000
 """Numbers for one image from which the images that fit the cache are too few for a product."""
+WIDE = 16
+"""Columns up to which there are few enough products."""
 
 
 def suits(x: tuple[int, ...], kw: int, columns: int) -> bool:
-    """Whether images of shape x are small, for a result with so many columns."""
-    return _numbers(x, kw, columns) < LARGE
+    """Whether images of shape x are small, for a result with so many columns: each pixel is a product by itself."""
+    return columns <= WIDE and _numbers(x, kw, columns) < LARGE
 
 
 def suits_adjoint_w(x: tuple[int, ...], w: tuple[int, ...], h: tuple[int, ...], s: int) -> bool:

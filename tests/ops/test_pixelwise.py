@@ -83,3 +83,4 @@ def test_pixelwise_is_for_small_images(monkeypatch):
         NUMPY.correlate_adjoint_w(x, h, w.shape, stride, SAME)
         assert called == expected
         called.clear()
+    assert not pixelwise.suits((2, 28, 28, 1), 3, 28)  # few numbers, but a product for each of many pixels
