@@ -5,6 +5,7 @@ way (framed images, windows, products) stays in the processor's cache, in memory
 
     3×3, stride 1, same size    `winograd`
     1×1                         one product
+    small images                `pixelwise`
     few outputs, stride 1       products of all pixels with all of the kernel, shifted and then added
     anything else               windows gathered into a matrix, and one product
 
@@ -24,7 +25,7 @@ from math import prod
 
 import numpy as np
 
-from scratchgen import winograd
+from scratchgen import pixelwise, winograd
 from scratchgen.convolution import Frame, outer_frame, output_size, turned
 from scratchgen.pieces import (
     Array,
@@ -57,6 +58,8 @@ def correlate(x: Array, w: Array, stride: int, frame: Frame, out: Array | None =
         out = aligned((x.shape[0], *output_size(x.shape, kh, kw, stride, frame), o), x.dtype)
     if kh == kw == stride == 1 and frame == NO_FRAME:
         multiply(x.reshape(-1, c), in_line(w.reshape(c, o)), out.reshape(-1, o))
+    elif pixelwise.suits(x.shape, kw, out.shape[2]):
+        pixelwise.correlate(x, w, stride, frame, out)
     elif winograd.suits(x.shape, w.shape, stride, frame):
         winograd.correlate(x, w, out)
     elif stride == 1 and o < 8 <= c:
@@ -71,9 +74,12 @@ def adjoint_x(h: Array, w: Array, shape: tuple[int, ...], stride: int, frame: Fr
     out = aligned(shape, h.dtype) if out is None else out
     (top, _), (left, _) = frame
     outer = outer_frame(h.shape, w.shape, shape, frame)
-    if stride == 1 and min(*outer[0], *outer[1]) >= 0:
-        return correlate(h, turned(np, w), 1, outer, out)
-    _in_blocks(h, w, stride, (top, left), out)
+    if max(w.shape[:2]) > 1 and pixelwise.suits(h.shape, -(-w.shape[1] // stride), -(-shape[2] // stride)):
+        pixelwise.adjoint_x(h, w, stride, frame, out)
+    elif stride == 1 and min(*outer[0], *outer[1]) >= 0:
+        correlate(h, turned(np, w), 1, outer, out)
+    else:
+        _in_blocks(h, w, stride, (top, left), out)
     return out
 
 
@@ -87,6 +93,8 @@ def adjoint_w(x: Array, h: Array, shape: tuple[int, ...], stride: int, frame: Fr
     out[:] = 0
     if kh == kw == stride == 1 and frame == NO_FRAME:
         add_adjoint_products(x.reshape(1, -1, c), h.reshape(-1, o), out.reshape(1, c, o))
+    elif pixelwise.suits_adjoint_w(x.shape, shape, h.shape, stride):
+        pixelwise.adjoint_w(x, h, stride, frame, out)
     elif stride == 1 and c >= 8:
         _shifted_adjoint(x, h, frame, out)
     else:

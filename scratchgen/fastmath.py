@@ -122,8 +122,10 @@ def maximum(a: Any, b: float) -> Any:
 
 # --- adding into rows ---------------------------------------------------------------------------------------
 
+SOME = 1 << 10
+"""Numbers from which a place for each of them is made in less time than `np.add.at` takes for rows."""
 MANY = 1 << 14
-"""Numbers from which a sparse matrix is made in less time than `np.add.at` takes."""
+"""Numbers from which a sparse matrix is made in less time than that."""
 
 
 def adds_rows(shape: tuple[int, ...], index: Any, values: Any) -> bool:
@@ -133,7 +135,7 @@ def adds_rows(shape: tuple[int, ...], index: Any, values: Any) -> bool:
         and index.dtype.kind in "iu"
         and values.dtype.char in "fd"
         and values.shape == index.shape + shape[1:]
-        and values.size >= max(MANY, 2 * index.size)
+        and values.size >= max(SOME, 2 * index.size)
     )
 
 
@@ -141,21 +143,26 @@ def add_rows(out: np.ndarray, index: np.ndarray, values: np.ndarray) -> None:
     """Add rows to zeros at places along the first axis.
 
     out = S·values, S the sparse matrix with a 1 at (index_k, k): the same sums as `np.add.at`'s, in the same order.
+    Or, where S has few of them, by `np.add.at` itself, which is quick for numbers and slow for rows.
     Raises IndexError for a place that there is not.
     """
-    from scipy.sparse import csc_array  # here, since few who import the package need it
-
     n, m = len(out), index.size
     if index.min() < -n or index.max() >= n:
         wrong = index[(index < -n) | (index >= n)].flat[0]
         raise IndexError(f"index {wrong} is out of bounds for axis 0 with size {n}")
-    index = index.reshape(m).astype(np.intp) % n
+    index, values = index.reshape(m).astype(np.intp) % n, values.reshape(m, -1)
+    if values.size < MANY and out.flags.c_contiguous:
+        width = values.shape[1]
+        np.add.at(out.reshape(-1), (index[:, None] * width + np.arange(width)).reshape(-1), values.reshape(-1))
+        return
+    from scipy.sparse import csc_array  # here, since few who import the package need it
+
     places: Any = slice(None)
     if n > m:  # most rows stay 0
         places, index = np.unique(index, return_inverse=True)
         n = len(places)
     one = csc_array((np.ones(m, values.dtype), index, np.arange(m + 1)), shape=(n, m))
-    out[places] = (one @ values.reshape(m, -1)).reshape(n, *out.shape[1:])
+    out[places] = (one @ values).reshape(n, *out.shape[1:])
 
 
 # --- sums ---------------------------------------------------------------------------------------------------

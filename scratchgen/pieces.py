@@ -13,14 +13,18 @@ NumPy's matmul does a whole stack of such products in one call.  So a tall matri
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Array = np.ndarray
+Plan = TypeVar("Plan")
 SMALL = 1_000_000
 """Multiplications up to which OpenBLAS does not pack."""
+PLANS = 200
+"""Prepared views that a thread keeps."""
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -46,13 +50,23 @@ class Workspace(threading.local):
             self.plans.clear()
         return self.memory[name][:size].view(dtype).reshape(shape)
 
+    def plan(self, make: Callable[..., Plan], *key: Any) -> Plan:
+        """make(*key), kept for as long as the memory that it has views of."""
+        plan = self.plans.get((make, *key))
+        if plan is None:
+            plan = make(*key)
+            if len(self.plans) >= PLANS:
+                self.plans.clear()
+            self.plans[make, *key] = plan
+        return plan
+
 
 work = Workspace()
 
 
-def in_line(kernel: Array) -> Array:
+def in_line(kernel: Array, name: str = "kernel") -> Array:
     """A copy that begins at a multiple of 64 bytes, so that BLAS reads its rows in whole lines of the cache."""
-    copy = work.array("kernel", kernel.shape, kernel.dtype)
+    copy = work.array(name, kernel.shape, kernel.dtype)
     np.copyto(copy, kernel)
     return copy
 

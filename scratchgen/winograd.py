@@ -81,12 +81,7 @@ def _pieces(x: Array, o: int) -> Iterator[tuple[_Rows, slice, int]]:
 
 def _rows(*key: Any) -> _Rows:
     """The prepared views, with zeros where zeros belong: others have used the memory since."""
-    rows = work.plans.get(key)
-    if rows is None:
-        if len(work.plans) == 100:
-            work.plans.clear()
-        rows = _Rows(*key)
-        work.plans[key] = rows
+    rows = work.plan(_Rows, *key)
     for zeros in rows.zeros:
         zeros[...] = 0
     return rows

@@ -4,75 +4,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from convolution_tools import NONE, SAME, SEEDS, adjoint_w, cases, close, correlate, draw, stamped
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import signal
 
 import scratchgen as sg
-from scratchgen import fastconv, ops, pieces, winograd
+from scratchgen import fastconv, ops, pieces, pixelwise, winograd
 from scratchgen.backend import get
 
 NUMPY, STRICT = get("numpy"), get("strict")
-NONE, SAME = ((0, 0), (0, 0)), ((1, 1), (1, 1))
+LARGE = pixelwise.LARGE
 
 
-def correlate(x, w, stride, frame, groups=1):
-    """y[…, o] = Σ_c x[…, c] ⋆ w[…, c, o] over the channels of o's group, by SciPy, every stride-th pixel kept."""
-    x = np.pad(x, ((0, 0), *frame, (0, 0)))
-    kh, kw, c, o = w.shape
-    y = np.zeros((len(x), x.shape[1] - kh + 1, x.shape[2] - kw + 1, o))
-    for n, j, i in np.ndindex(len(x), o, c):
-        channel = j // (o // groups) * c + i
-        y[n, :, :, j] += signal.correlate2d(x[n, :, :, channel], w[:, :, i, j], "valid")
-    return y[:, ::stride, ::stride]
-
-
-def adjoint_w(x, h, shape, stride, frame, groups=1):
-    """w̄[u, v, c, o] = ⟨correlate(x, e), h⟩, with e the kernel of a single 1 at (u, v, c, o)."""
-    c, o = shape[2:]
-    x = np.pad(x, ((0, 0), *frame, (0, 0)))
-    w = np.zeros(shape)
-    down, across = (h.shape[1] - 1) * stride + 1, (h.shape[2] - 1) * stride + 1
-    for u, v, i, j in np.ndindex(*shape):
-        channel = j // (o // groups) * c + i
-        w[u, v, i, j] = np.sum(x[:, u : u + down : stride, v : v + across : stride, channel] * h[..., j])
-    return w
-
-
-def stamped(h, w, shape, stride, frame, groups=1):
-    """Each pixel of h stamps its multiple of the kernel onto x̄; what lands on the frame is cut off."""
-    (top, bottom), (left, right) = frame
-    kh, kw, c, o = w.shape
-    x = np.zeros((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]))
-    for n, i, j, k in np.ndindex(h.shape):
-        group = slice(k // (o // groups) * c, (k // (o // groups) + 1) * c)
-        x[n, i * stride : i * stride + kh, j * stride : j * stride + kw, group] += h[n, i, j, k] * w[..., k]
-    return x[:, top : top + shape[1], left : left + shape[2]]
-
-
-def draw(seed, *shape):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
-
-
-def close(found, expected, tolerance=1e-12):
-    assert found.shape == expected.shape
-    scale = np.max(np.abs(expected), initial=1.0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
-
-
-@st.composite
-def cases(draw, channels=(1, 2, 3, 4), groups=(1,), size=9):
-    """(shape of x, shape of w, stride, frame, groups), the kernel at most as large as the framed image."""
-    side = st.tuples(st.integers(0, 3), st.integers(0, 3))
-    frame = draw(st.sampled_from([NONE, SAME]) | st.tuples(side, side))
-    h, w, g = draw(st.integers(1, size)), draw(st.integers(1, size)), draw(st.sampled_from(groups))
-    kh = draw(st.integers(1, min(5, h + sum(frame[0]))))
-    kw = draw(st.integers(1, min(5, w + sum(frame[1]))))
-    c, o = draw(st.sampled_from(channels)), draw(st.sampled_from(channels))
-    return (draw(st.integers(0, 3)), h, w, c * g), (kh, kw, c, o * g), draw(st.integers(1, 4)), frame, g
-
-
-SEEDS = st.integers(0, 2**32 - 1)
+@pytest.fixture(params=[LARGE, 0], ids=["small images", "large images"])
+def size(request, monkeypatch):
+    """Images as small as they are, and as if they were large: those are done in other ways."""
+    monkeypatch.setattr(pixelwise, "LARGE", request.param)
 
 
 def check(xp, case, seed=0, tolerance=1e-12, dtype="float64"):
@@ -91,9 +38,11 @@ def check(xp, case, seed=0, tolerance=1e-12, dtype="float64"):
         close(xp.to_numpy(found), right, tolerance)
 
 
-@given(cases(), SEEDS)
-def test_any_shape(case, seed):
-    check(NUMPY, case, seed)
+@given(cases(), SEEDS, st.sampled_from([LARGE, 0]))
+def test_any_shape(case, seed, large):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixelwise, "LARGE", large)
+        check(NUMPY, case, seed)
 
 
 @given(cases(), SEEDS)
@@ -101,9 +50,11 @@ def test_any_shape_on_another_library(case, seed):
     check(STRICT, case, seed)
 
 
-@given(cases(channels=(1, 2, 7, 8, 9, 17)), SEEDS)
-def test_few_and_many_channels(case, seed):
-    check(NUMPY, case, seed)
+@given(cases(channels=(1, 2, 7, 8, 9, 17)), SEEDS, st.sampled_from([LARGE, 0]))
+def test_few_and_many_channels(case, seed, large):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixelwise, "LARGE", large)
+        check(NUMPY, case, seed)
 
 
 @pytest.mark.parametrize("xp", [NUMPY, STRICT], ids=["numpy", "strict"])
@@ -125,6 +76,7 @@ def test_depthwise(xp, multiplier):
     check(xp, (x.shape, w.shape, 2, SAME, 3))
 
 
+@pytest.mark.usefixtures("size")
 def test_float32():
     for case in (((3, 9, 8, 4), (3, 2, 4, 5), 2, SAME, 1), ((2, 10, 8, 9), (3, 3, 9, 8), 1, SAME, 1)):
         check(NUMPY, case, tolerance=3e-6, dtype="float32")
@@ -147,15 +99,18 @@ def test_winograd(images, b, pairs, w, c, o, seed):
         close(back, adjoint_w(x, g, k.shape, 1, SAME))
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("cache", [1, 20_000, 10**9])
 def test_a_few_images_at_a_time(cache, monkeypatch):
     monkeypatch.setattr(fastconv, "CACHE", cache)
+    monkeypatch.setattr(pixelwise, "CACHE", cache)
     for stride in (1, 2, 3):
         for kernel in ((3, 3, 8, 2), (2, 4, 8, 9), (3, 2, 8, 8)):
             check(NUMPY, ((7, 6, 5, 8), kernel, stride, ((1, 0), (2, 1)), 1))
     check(NUMPY, ((7, 6, 5, 2), (3, 3, 2, 9), 1, SAME, 1))
 
 
+@pytest.mark.usefixtures("size")
 def test_products_cut_into_blocks_of_rows():
     """Enough pixels, and wide enough, for stacks of blocks with rows left over."""
     for shape, kernel, *how in (
@@ -195,12 +150,14 @@ WAYS = {
 }
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way(way):
     shape, kernel, stride, frame, *groups = WAYS[way]
     check(NUMPY, (shape, kernel, stride, frame, *(groups or [1])))
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("xp", [NUMPY, STRICT], ids=["numpy", "strict"])
 def test_out_is_filled_and_never_read(way, xp):
@@ -218,6 +175,7 @@ def test_out_is_filled_and_never_read(way, xp):
         np.testing.assert_array_equal(xp.to_numpy(out), xp.to_numpy(expected))
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("way", WAYS)
 def test_strange_strides(way):
     """Turned, transposed and cut arrays mean the same as copies of them."""
@@ -233,6 +191,7 @@ def test_strange_strides(way):
         np.testing.assert_array_equal(found, function(a.copy(), b.copy(), size, stride, frame, *groups))
 
 
+@pytest.mark.usefixtures("size")
 def test_nothing_that_is_left_in_the_shared_memory_matters():
     """All of it is filled with NaN before every call (the bytes 255 are one in both precisions)."""
 
@@ -253,6 +212,7 @@ def test_nothing_that_is_left_in_the_shared_memory_matters():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.usefixtures("size")
 def test_a_pixel_that_is_not_finite_spoils_its_windows_only():
     x, w = draw(0, 2, 8, 8, 8), draw(1, 3, 3, 8, 8)
     y = NUMPY.correlate(x, w, 1, SAME)
@@ -265,6 +225,7 @@ def test_a_pixel_that_is_not_finite_spoils_its_windows_only():
     close(spoilt[~window], y[~window])
 
 
+@pytest.mark.usefixtures("size")
 def test_threads_do_not_share_their_memory():
     def job(seed):
         shape, kernel, stride, frame, *groups = list(WAYS.values())[seed % len(WAYS)]

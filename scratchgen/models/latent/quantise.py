@@ -55,8 +55,9 @@ def nearest(E: Any, codebook: Any) -> Any:
     E, codebook = value_of(E), value_of(codebook)
     origin = codebook.mean(axis=0)
     codes = codebook - origin
-    xp = backend_of(E)
-    return ops.argmin((codes * codes).sum(axis=1) - 2 * xp.matmul(E - origin, codes.T), axis=-1)
+    rows = (E - origin).reshape(-1, E.shape[-1])
+    products = backend_of(E).matmul(rows, codes.T)
+    return ops.argmin((codes * codes).sum(axis=1) - 2 * products, axis=-1).reshape(E.shape[:-1])
 
 
 def quantise(E: Any, codebook: Any) -> tuple[Any, Any]:
