@@ -13,9 +13,10 @@ from scratchgen.backend import Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.linalg import Linalg
+from scratchgen.cuda.products import DeviceLowered, Products
 
 
-class CupyBackend(Backend):
+class CupyBackend(Products, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
@@ -35,6 +36,9 @@ class CupyBackend(Backend):
         if guard.listening() and isinstance(array, cupy.ndarray):
             guard.crossing(guard.OUT, "to_numpy", array.nbytes, "take results out after the step")
         return cupy.asnumpy(array)
+
+    def lowered(self, precision: str) -> Any:
+        return DeviceLowered(self, precision)
 
     def graph(self, step: Step) -> Step:
         return Graph(step)

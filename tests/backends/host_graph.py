@@ -21,8 +21,8 @@ from scratchgen.guard import leaves
 IN_PLACE = ("iadd", "isub", "imul", "itruediv")
 
 
-class GraphError(RuntimeError):
-    """What a device would do without a word."""
+class GraphError(AssertionError):
+    """What a device would get wrong without a word."""
 
 
 class CUDARuntimeError(RuntimeError):
@@ -36,7 +36,7 @@ class World:
         self.log: list[str] = []
         self.null = Stream(self, "null")
         self.current, self.allocator = self.null, None
-        self.graphs: list[Graph] = []
+        self.graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
         self.streams = 0
         self.inside = False  # a call that another call makes
 
@@ -50,7 +50,8 @@ class World:
             self.log.append(f"{self.current.name}: {name}")
             held = [] if capture is None else [(a, a.copy()) for a in arrays_in((args, kwargs)) if a.flags.writeable]
             found = call()
-            made = [a for a in arrays_in(found) if not any(np.may_share_memory(a, b) for b in arrays_in((args, kwargs)))]
+            given = arrays_in((args, kwargs))
+            made = [a for a in arrays_in(found) if not any(np.may_share_memory(a, b) for b in given)]
             self._check(capture, name, made)
             if capture is not None:
                 capture.undo += [(a, was) for a, was in held if a.tobytes() != was.tobytes()]
@@ -71,8 +72,10 @@ class World:
     @contextmanager
     def using_allocator(self, allocator=None):
         before, self.allocator = self.allocator, allocator
-        yield
-        self.allocator = before
+        try:
+            yield
+        finally:
+            self.allocator = before
 
 
 class Event:
@@ -110,22 +113,22 @@ class Stream:
     def synchronize(self) -> None:
         if self.capture is not None:
             self.capture.invalid = True
-            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when stream is capturing")
 
     def begin_capture(self, mode=None) -> None:
         if self is self.world.null:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        self.world.log.append(f"{self.name}: begin")
+        self.world.log.append(f"{self.name}: begin capture")
         self.capture = Graph(self.world)
 
     def end_capture(self) -> Graph:
-        self.world.log.append(f"{self.name}: end")
+        self.world.log.append(f"{self.name}: end capture")
         graph, self.capture = self.capture, None
         for array, was in reversed(graph.undo):
             array[...] = was
         if graph.invalid:
             raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated: operation failed due to a previous error")
-        self.world.graphs.append(graph)
+        self.world.graphs.add(graph)
         return graph
 
 
