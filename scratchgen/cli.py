@@ -1,7 +1,7 @@
-"""The command line: list, train, sample, evaluate, report, compare, verify, info.
+"""The command line: list, train, sample, evaluate, report, compare, verify, parity, info.
 
-Exit codes: 0 done; 1 `verify` found something that does not hold; 2 a request that cannot be served, said in one
-line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
+Exit codes: 0 done; 1 `verify` or `parity` found something that does not hold; 2 a request that cannot be served, said
+in one line; 3 training diverged; 130 and 143 stopped by SIGINT or SIGTERM, after saving.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
 from scratchgen.data import DataError
+from scratchgen.precision import PRECISIONS
 from scratchgen.random import MODES
 from scratchgen.version import VERSION
 
@@ -105,6 +106,7 @@ def commands(context: click.Context) -> None:
     scratchgen report runs/ddpm          draw its page again
     scratchgen compare runs/*            quality, diversity and speed in one chart
     scratchgen verify                    run the tests of every equation; leaves runs/verify/index.html
+    scratchgen parity                    whether the GPU gives NumPy's numbers; leaves runs/parity/index.html
     scratchgen info                      the machine, its libraries, and what holds them back
 
     scratchgen COMMAND --help says more.
@@ -145,6 +147,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
               "by side.  [default: the recipe's, or the next number that the processes can share]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
+@click.option("--precision", type=click.Choice(PRECISIONS),
+              help="Of products: bf16 and tf32 are faster on a GPU, emulated elsewhere.  [default: the recipe's]")
 @click.option("--noise", type=click.Choice(MODES), help="Drawn on the host, or by counter where the arrays live.  "
               "[default: counter on cupy, host elsewhere]")
 @click.option("--data", "dataset", help="Data set: digits, or mnist or cifar10 with --folder.  [default: the recipe's]")
@@ -155,8 +159,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.pass_obj
 def train(
     group: Any, id: str, out: Path | None, steps: int | None, batch_size: int | None, shards: int | None,
-    lr: float | None, seed: int | None, noise: str | None, dataset: str | None, folder: str | None, resume: bool,
-    no_report: bool, backend: str | None,
+    lr: float | None, seed: int | None, precision: str | None, noise: str | None, dataset: str | None,
+    folder: str | None, resume: bool, no_report: bool, backend: str | None,
 ) -> None:  # fmt: skip
     """Train the system ID, judge it and draw its page.
 
@@ -174,8 +178,10 @@ def train(
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
-    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "shards": shards, "lr": lr, "seed": seed,
-                              "noise": noise}
+    wanted: dict[str, Any] = {
+        "steps": steps, "batch_size": batch_size, "shards": shards, "lr": lr, "seed": seed, "precision": precision,
+        "noise": noise,
+    }  # fmt: skip
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
         run = group.first(lambda: RunFolder.open(out))
@@ -340,6 +346,36 @@ def verify(
     from scratchgen.verify.command import verify as check
 
     if not check(pattern, examples, backend or active().name, folder, MUTANTS[mutants], jobs):
+        raise click.exceptions.Exit(1)
+
+
+@commands.command()
+@click.argument("id", metavar="[ID]", required=False)
+@click.option("--backend", type=click.Choice(("cupy", "strict")), default="cupy", show_default=True,
+              help="What to compare NumPy with.")
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Of float32, side by side.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+              help="Examples in a minibatch, at most.")
+@click.option("--report", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/parity"),
+              show_default=True, help="Where parity.json, the picture and index.html go.")
+def parity(id: str | None, backend: str, steps: int, batch_size: int, folder: Path) -> None:
+    """Whether another backend gives NumPy's numbers, for the system ID or for all of them.
+
+    \b
+    The same weights, minibatches and noise (by counter) on both:
+    float64    every term of the loss and every gradient, to 1e-10 relative
+    float32    the same, without TF32, to the system's tolerance
+    way        the weights over 100 steps of float32, beside those of NumPy summing in another order
+    fit        what systems without training steps are fitted to, to 1e-10 relative
+
+    Exit code 1 if anything does not hold.
+    """
+    from scratchgen.backend import get
+    from scratchgen.recipes import RECIPES, find, parity_page
+
+    get(backend)
+    recipes = [find(id)] if id else list(RECIPES.values())
+    if not parity_page.check(recipes, backend, steps, batch_size, folder):
         raise click.exceptions.Exit(1)
 
 

@@ -44,10 +44,19 @@ class Generator:
         """The counter and the key on the active backend, (4,) uint64 (`philox`); draws write to it."""
         xp = active()
         if self._stream is None or backend_of(self._stream) is not xp:
-            key = self._seeds.generate_state(2, np.uint64)
             self._drawn = self._counter()
-            self._stream = xp.noise_stream(self._drawn, (int(key[0]), int(key[1])))
+            self._stream = self._begun(xp)
         return self._stream
+
+    def _begun(self, xp: Any) -> Any:
+        """A stream that has drawn as many blocks as `_drawn` says."""
+        key = self._seeds.generate_state(2, np.uint64)
+        return xp.noise_stream(self._drawn, (int(key[0]), int(key[1])))
+
+    def _put(self, stream: Any) -> None:
+        """Write to the stream in place: a recorded graph of kernels may hold it."""
+        if self._stream is not None:
+            self._stream[...] = self._begun(backend_of(self._stream)) if stream is None else stream
 
     def _counter(self) -> int:
         """Blocks drawn so far; where a device counts, this waits for it."""
@@ -133,18 +142,18 @@ class Generator:
         guard.refused("a generator made in the step", "spawn it before")
         return [Generator(child, self.mode) for child in self._seeds.spawn(n)]
 
-    def copy(self) -> Generator:
-        """A generator about to draw what this one is; of a counter that lives on a device, without reading it."""
-        twin = object.__new__(Generator)
+    def mark(self) -> Any:
+        """Where this generator is, for `back`; of a counter that lives on a device, without reading it."""
+        stream = None if self._stream is None else self._stream.copy()
+        return self._host.bit_generator.state, stream, self._drawn, self._seeds.n_children_spawned
+
+    def back(self, mark: Any) -> None:
+        """Draw on from where this generator was at the mark."""
+        host, stream, self._drawn, children = mark
+        self._host.bit_generator.state = host
         seeds = self._seeds
-        twin.mode, twin._drawn = self.mode, self._drawn
-        twin._seeds = np.random.SeedSequence(
-            seeds.entropy, spawn_key=seeds.spawn_key, n_children_spawned=seeds.n_children_spawned
-        )
-        twin._host = np.random.Generator(np.random.PCG64(0))
-        twin._host.bit_generator.state = self._host.bit_generator.state
-        twin._stream = None if self._stream is None else self._stream.copy()
-        return twin
+        self._seeds = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key, n_children_spawned=children)
+        self._put(stream)
 
     def state(self) -> dict[str, Any]:
         """All there is to know, as a dictionary that JSON can hold; reads the counter, where it lives on a device."""
@@ -160,11 +169,10 @@ class Generator:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Draw on from where this generator was when it had that state."""
-        self.become(Generator.from_state(state))
-
-    def become(self, other: Generator) -> None:
-        """Draw on as another generator would, which is not to be used any more."""
-        self.__dict__.update(vars(other))
+        stream = self._stream
+        self.__dict__.update(vars(Generator.from_state(state)))
+        self._stream = stream
+        self._put(None)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Generator:

@@ -191,13 +191,13 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
 def replayed(player: PlayerState, parts: Sequence[Any], state: State) -> list[Any] | None:
     """What `player.gradient` gives of each part, by replay.  None, for good, where that cannot be: with a note, and
     with the noise and the system's memory as they were."""
-    before = [rng.copy() for _, rng in parts]
+    before = [rng.mark() for _, rng in parts]
     held = [] if player.is_recorded() else [flat.buffer.copy() for flat in state.memory]
     try:
         found = side_by_side(lambda task: task[0](*task[1]), zip(player.replays, parts, strict=True))
     except ReplayError as error:
         for (_, rng), was in zip(parts, before, strict=True):
-            rng.become(was)
+            rng.back(was)
         for flat, buffer in zip(state.memory, held, strict=False):
             flat.write(buffer)
         give_up(player, error, state)

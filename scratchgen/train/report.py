@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment
@@ -57,12 +58,16 @@ class Page:
 
 
 def write_page(run: RunFolder, page: Page) -> None:
-    """Write `index.html`, atomically."""
+    """Write the run's `index.html`, atomically."""
+    write_html(run.index, page, as_json(run.config))
+
+
+def write_html(path: Path, page: Page, settings: dict[str, Any]) -> None:
+    """Write a page to a file of a folder with `pictures/`, atomically."""
     source = resources.files("scratchgen.train").joinpath("report.html").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    config: dict[str, Any] = as_json(run.config)
-    html = template.render(page=page, settings=_flat(config), name=run.path.name)
-    write_atomically(run.index, html.encode())
+    html = template.render(page=page, settings=_flat(settings), name=path.parent.name)
+    write_atomically(path, html.encode())
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
