@@ -290,28 +290,13 @@ def compare(runs: tuple[Path, ...], out: Path, backend: str | None) -> None:
     Every sampler draws as many images as are held out; they are timed here and judged as `evaluate` judges.  A folder
     that has no images to show is left out, with a line that says why.
     """
-    import json
-
-    from scratchgen.recipes import RecipeError, present
     from scratchgen.recipes import compare as chart
-    from scratchgen.train import CheckpointError, RunError
-    from scratchgen.train.atomic import write_atomically
+    from scratchgen.recipes import present
 
     if out.suffix != ".png":
         raise click.UsageError(f"--out {out}: the name must end in .png")
-    rows: list[dict[str, Any]] = []
-    for run in runs:
-        try:
-            rows += chart.measure(_load(run, backend))
-        except (RunError, CheckpointError, RecipeError) as error:
-            if len(runs) == 1:
-                raise
-            click.echo(f"left out: {error}", err=True)
-    if not rows:
-        raise click.UsageError("none of these folders is a run of a system that draws images")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    chart.draw(out, rows)
-    write_atomically(out.with_suffix(".json"), json.dumps(rows, indent=1, ensure_ascii=False).encode())
+    rows = chart.across(runs, lambda run: _load(run, backend), lambda text: click.echo(text, err=True))
+    chart.save(out, rows)
     present.show(chart.table(rows))
     click.echo(f"see {out}")
 

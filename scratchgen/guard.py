@@ -28,7 +28,7 @@ import numpy as np
 
 IN, OUT, READ = "copy in", "copy out", "read"
 HERE = Path(__file__).parent
-MECHANISM = tuple(str(HERE / name) for name in ("guard.py", "strict.py", "backend.py", "cuda"))
+MECHANISM = tuple(str(HERE / name) for name in ("guard.py", "strict.py", "backend.py", "quicker.py", "cuda"))
 PARTS = ("ops", "autograd", "random.py", "tracing.py", "convolution.py", "transfers.py")
 ENGINE = (*MECHANISM, *(str(HERE / name) for name in PARTS))
 

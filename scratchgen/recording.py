@@ -298,7 +298,7 @@ def caller() -> str:
     """File and line of the code that asked, outside of the engine."""
     frame: Any = sys._getframe(1)
     here = Path(__file__).parent
-    names = ("recording.py", "recorded.py", "tracing.py", "ops", "autograd", "backend.py")
+    names = ("recording.py", "recorded.py", "tracing.py", "ops", "autograd", "backend.py", "quicker.py")
     engine = (*(str(here / name) for name in names), np.__path__[0])
     while frame.f_back is not None and frame.f_code.co_filename.startswith(engine):
         frame = frame.f_back

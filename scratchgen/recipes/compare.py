@@ -10,17 +10,38 @@ Xiao, Kreis & Vahdat (2022), "Tackling the generative learning trilemma".
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scratchgen.recipes import pictures
 from scratchgen.recipes.quality import JUDGED, judged
 from scratchgen.recipes.recipe import RecipeError, Trained
+from scratchgen.train import CheckpointError, RunError
+from scratchgen.train.atomic import write_atomically
 from scratchgen.train.report import Table
 
 DRAWN, RULERS = 200, 201  # purposes of random numbers
+
+
+def across(runs: Sequence[Path], load: Callable[[Path], Trained], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The rows of all runs; of several, those that cannot be measured are left out, and said.
+
+    Raises RecipeError if none is left, and what `load` and `measure` raise of a single run.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        try:
+            rows += measure(load(run))
+        except (RunError, CheckpointError, RecipeError) as error:
+            if len(runs) == 1:
+                raise
+            say(f"left out: {error}")
+    if not rows:
+        raise RecipeError("none of these folders is a run of a system that draws images")
+    return rows
 
 
 def measure(trained: Trained) -> list[dict[str, Any]]:
@@ -59,6 +80,13 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         "Quality, diversity, speed", f"{JUDGED} images of each sampler against the training images.",
         ("images", "Fréchet", "precision", "recall", "images a second"), body, frozenset({0}),
     )  # fmt: skip
+
+
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The chart, and beside it the numbers as .json."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(path, rows)
+    write_atomically(path.with_suffix(".json"), json.dumps(rows, indent=1, ensure_ascii=False).encode())
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scratchgen.backend import SMALL_COPY, get
+from scratchgen.backend import get
+from scratchgen.quicker import SMALL_COPY
 
 xp = get("numpy")
 SHAPES = ((), (1,), (4,), (3, 2), (1, 3), (2, 3, 4), (17, 5, 1), (70, 70))
