@@ -146,7 +146,7 @@ def test_the_peak_counts_processes_only_beside_what_was_there_with_them():
 def test_a_measurement_from_end_to_end(monkeypatch):
     """Ours runs in a process of its own; who is not installed is a line in the table."""
     monkeypatch.setattr(type(CONTENDERS["autograd"]), "missing",
-                        lambda entry: "not installed" if entry.package == "autograd" else None)  # fmt: skip
+                        lambda entry, place: "not installed" if entry.package == "autograd" else None)  # fmt: skip
     made = measure("small_ops", ["ours", "autograd", "channels-last"], QUICK, lambda text: None)
     assert made.problems == {"autograd": "not installed"}
     timing = made.timings["ours"]
