@@ -69,6 +69,11 @@ def bernoulli(logits, x):
     return -(x * np.log(p) + (1 - x) * np.log(1 - p))
 
 
+def group_mean(x, groups):
+    b, p, c = x.shape
+    return np.repeat(x.reshape(b, p, groups, c // groups).mean((1, 3)), c // groups, axis=1)[:, None]
+
+
 def group_standardise(x, groups, tiny):
     c = x.shape[-1]
     return layers.group_norm(x, groups, np.ones(c), np.zeros(c), tiny)
@@ -128,6 +133,8 @@ FUNCTIONAL = [
     Row("functional.group_standardise", group_standardise, (normal,), (((2, 3, 4),),),
         ({"groups": 2, "tiny": 1e-5}, {"groups": 4, "tiny": 1e-2}), analytic=True,
         function=lambda x, groups, tiny: functional.group_standardise(x, groups, tiny)),
+    Row("functional.group_standardise", group_mean, (normal,), (((2, 3, 4),),), ({"groups": 2},), analytic=True,
+        function=lambda x, groups: functional._group_mean(x, groups)),  # of its gradients' gradients
     Row("functional.layer_norm", layers.layer_norm, (normal, normal, normal),
         (((2, 4), (4,), (4,)), ((2, 3, 4), (4,), (4,))), analytic=True),
     Row("functional.layer_norm", lambda x: layers.layer_norm(x, np.ones(4), np.zeros(4)), (normal,), (((2, 4),),),
