@@ -16,7 +16,7 @@ thread (`with backend("cupy"):`).  An operation never asks which backend is acti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -79,13 +79,8 @@ class Backend(Fused):
         """The array's values in host memory."""
         raise NotImplementedError
 
-    def constant(self, numbers: Any, dtype: Any = None) -> Array:
-        """Numbers that a formula holds, in nested lists or tuples, as an array that nobody writes to."""
-        return transfers.constant(self, numbers, dtype)
-
-    def joined(self, arrays: Sequence[Array], axis: int = 0) -> Array:
-        """Arrays one after the other along an axis, however many."""
-        return transfers.joined(self, arrays, axis)
+    constant = transfers.constant
+    joined = transfers.joined
 
     def graph(self, step: Step) -> Step:
         """What replays a step here, to be called in its place, with arrays of the same shapes and dtypes each time.

@@ -1,6 +1,6 @@
 """How copies from the host are spared on a device: constants are brought in once, many arrays joined without a table.
 
-`Backend.constant` and `Backend.joined` say what for.  xp: a backend.
+They are methods of every backend, xp.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MANY_CONSTANTS = 4096
 
 
 def constant(xp: Any, numbers: Any, dtype: Any = None) -> Any:
-    """`Backend.constant`."""
+    """Numbers that a formula holds, in nested lists or tuples, as an array that nobody writes to."""
     if not xp.on_device:
         return xp.asarray(numbers, dtype)
     held: dict[Any, Any] = vars(xp).setdefault("_constants", {})
@@ -29,7 +29,7 @@ def constant(xp: Any, numbers: Any, dtype: Any = None) -> Any:
 
 
 def joined(xp: Any, arrays: Sequence[Any], axis: int = 0) -> Any:
-    """`Backend.joined`."""
+    """Arrays one after the other along an axis, however many.  Raises ValueError for shapes that do not fit."""
     if not xp.on_device or len(arrays) <= FEW_ARRAYS or len({x.dtype for x in arrays}) > 1:
         return xp.concatenate(arrays, axis=axis)
     first = arrays[0]

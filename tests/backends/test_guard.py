@@ -222,3 +222,28 @@ def test_other_calls_are_found(x):
     one, two = (capture(lambda a=a: xp.concatenate(a)) for a in ([x, x], [x, x, x]))
     with pytest.raises(strict.CaptureError, match="not of the same operands twice"):
         strict.compare(one, two)
+
+
+# --- what spares copies --------------------------------------------------------------------------------------
+
+
+def test_a_constant_is_brought_in_once():
+    with strict.watched() as seen:
+        a, b = (xp.constant((0.25, 0.5, 0.125), "float32") for _ in range(2))
+        index, mask, row = xp.constant([0, 1]), xp.constant([False, True]), xp.constant((0.0, 1.0))
+    assert a is b and seen.copies_in <= 4
+    assert (index.dtype, mask.dtype, row.dtype) == (np.int64, np.bool_, np.float64)
+    numpy = get("numpy")
+    assert numpy.constant([1, 2]) is not numpy.constant([1, 2])
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_many_arrays_are_joined_without_a_table(axis):
+    parts = [np.random.default_rng(i).standard_normal((2, 3, 2)) for i in range(12)]
+    there = [xp.asarray(p) for p in parts]
+    with strict.capturing():
+        whole, piled = xp.joined(there, axis), ops.stack(there, axis=1)
+    np.testing.assert_array_equal(xp.to_numpy(whole), np.concatenate(parts, axis=axis))
+    np.testing.assert_array_equal(xp.to_numpy(piled), np.stack(parts, axis=1))
+    with pytest.raises(ValueError, match="cannot be joined"):
+        xp.joined([*there, xp.zeros((4, 5, 6))], axis)
