@@ -77,8 +77,8 @@ def table(findings: Sequence[Finding], there: str) -> Table:
         errors = [f"{f.errors[c]:.0e}" if c in f.errors else "" for c in COLUMNS]
         if "float64 fit" in f.errors:
             errors[0] = f"{f.errors['float64 fit']:.0e}"
-        ways = [f"{x:.0e}" for x in f.parted()] if f.way else ["", ""]
-        body.append((f.id, *errors, f"{f.bounds.float32:.0e}" if f.way else "", *ways, "holds" if f.holds() else "FAILS"))
+        ways = [f"{x:.0e}" for x in (f.bounds.float32, *f.parted())] if f.way else ["", "", ""]
+        body.append((f.id, *errors, *ways, "holds" if f.holds() else "FAILS"))
     return Table(
         f"NumPy against {there}",
         f"The largest relative errors of the loss's terms and of the gradients, with the same weights and noise; "
