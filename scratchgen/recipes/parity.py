@@ -168,14 +168,19 @@ class Trial:
         system = self.recipe.build(self.model, Generator(config.seed))
         return system if config.dtype == "float32" else system.astype(np.dtype(config.dtype))
 
+    def begun(self, config: TrainConfig) -> State:
+        """The state before the first step.  A system that begins with what a minibatch shows it sees a whole one."""
+        count = len(self.examples[0] if isinstance(self.examples, tuple) else self.examples)
+        whole = replace(config, batch_size=min(self.recipe.train.batch_size, count))
+        return begin(self.system(config), Source(self.examples, whole), config, None, self.recipe.id)
+
     def one_step(self, config: TrainConfig, there: str, told: Callable[[int], None]) -> list[dict[Key, np.ndarray]]:
         """The terms and gradients of all players at the three `places`, from the state that WARM steps of NumPy lead
         to."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state.safetensors"
             with backend("numpy"):
-                source = Source(self.examples, config)
-                state = begin(self.system(config), source, config, None, self.recipe.id)
+                source, state = Source(self.examples, config), self.begun(config)
                 for _ in range(WARM):
                     take_turn(state, source)
                     told(1)
@@ -196,8 +201,7 @@ class Trial:
         for name, block in places(there):
             with backend(name), block():
                 mine = replace(config, replay=block is not reordered)
-                source = Source(self.examples, mine)
-                runs.append((name, block, begin(self.system(mine), source, mine, None, self.recipe.id), source))
+                runs.append((name, block, self.begun(mine), Source(self.examples, mine)))
         start = _weights(runs[0][2])
         for step in range(1, steps + 1):
             for name, block, state, source in runs:

@@ -86,6 +86,11 @@ def test_a_gradient_that_is_forgotten_is_caught(wrong):
     assert finding.errors["float64 loss"] < parity.TIGHT < finding.errors["float64 gradient"]
 
 
+def test_a_system_that_begins_with_a_minibatch_sees_a_whole_one():
+    """Products of experts begin at 16 points; the minibatches compared here have four."""
+    assert found("product_of_experts", steps=1).holds()
+
+
 def test_a_number_that_is_none_is_caught(wrong):
     wrong("exp", lambda right: lambda x, **options: right(x, **options) * float("nan"))
     finding = found("realnvp_2d")
