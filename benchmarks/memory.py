@@ -7,11 +7,31 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-STATUS = Path("/proc/self/status")
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak() -> float:
-    """The peak so far, in MiB, and what processes that this one has started hold for themselves.
+class Meter:
+    """The peak of what this process and those that it has started hold at one time, in MiB, from one look to the next.
+
+    Of a process that has been started the private memory counts as it is now, beside the highest of this one's since
+    the last look: it must have been there then.  So look before, and after, what is to be measured.
+    """
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self.there: set[Path] = set()
+
+    def look(self) -> float:
+        """The peak so far."""
+        others = set(started())
+        self.peak = max(self.peak, highest() + sum(map(private, others & self.there)))
+        self.there = others
+        begin_anew()
+        return self.peak
+
+
+def highest() -> float:
+    """The peak of this process alone, in MiB.
 
     ru_maxrss begins with the peak of the process that started this one; the kernel's VmHWM, where there is one, with
     this program.
@@ -19,8 +39,14 @@ def peak() -> float:
     if STATUS.exists():
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024 + sum(map(private, started()))
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def begin_anew() -> None:
+    """Let the kernel's peak begin with what is resident now, where it can be told to."""
+    with suppress(OSError):
+        CLEAR.write_text("5")
 
 
 def started() -> list[Path]:

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory import Meter
+
 PATIENCE = 900.0  # seconds: compilers take their time
 
 
@@ -80,16 +82,17 @@ class Server:
 
     def __init__(self, workload: str, contender: str, threads: int) -> None:
         self.workload, self.name, self.threads = workload, contender, threads
+        self.meter = Meter()
 
     def begin(self, problem: tuple[Any, ...]) -> None:
         """Import, note the memory, build."""
-        from benchmarks import memory, workloads
+        from benchmarks import workloads
         from benchmarks.contenders import CONTENDERS
         from benchmarks.workload import Problem
 
         workload, entry = workloads.load(self.workload), CONTENDERS[self.name]
         kind = entry.load()
-        self.before = memory.peak()
+        self.before = self.meter.look()
         self.contender = kind(workload, Problem(*problem), self.threads, **entry.options)
 
     def answer(self) -> dict[str, Any]:
@@ -97,6 +100,7 @@ class Server:
 
     def turn(self, steps: int, seconds: float, warm: float) -> list[float]:
         """How long steps took, one by one: at least so many, for at least so long, after some that do not count."""
+        self.meter.look()
         step, clock = self.contender.step, time.perf_counter
         until = clock() + warm
         step()
@@ -112,9 +116,7 @@ class Server:
 
     def memory(self) -> dict[str, float]:
         """The peak in MiB, and how far it is above that of the imports."""
-        from benchmarks import memory
-
-        peak = memory.peak()
+        peak = self.meter.look()
         return {"peak": peak, "above_imports": peak - self.before}
 
     def pools(self) -> list[dict[str, Any]]:

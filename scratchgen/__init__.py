@@ -18,6 +18,7 @@ from scratchgen.autograd import (
     vjp,
 )
 from scratchgen.backend import BackendError, backend, float32, float64, use
+from scratchgen.precision import precision
 from scratchgen.replay import ReplayError, replay
 from scratchgen.version import VERSION
 
@@ -25,6 +26,6 @@ __version__ = VERSION
 
 __all__ = [
     "BackendError", "GradientError", "ReplayError", "Tensor", "backend", "check_grads", "float32", "float64",
-    "from_dlpack", "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "random", "replay",
-    "stop_gradient", "tensor", "use", "value_and_grad", "vjp",
+    "from_dlpack", "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "precision", "random",
+    "replay", "stop_gradient", "tensor", "use", "value_and_grad", "vjp",
 ]  # fmt: skip

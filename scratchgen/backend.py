@@ -26,6 +26,8 @@ import numpy as np
 from scipy import special
 
 from scratchgen import convolution, fastconv, fastmath, philox, transfers
+from scratchgen.fused import Fused
+from scratchgen.precision import FLOAT32, emulated
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -42,7 +44,7 @@ class BackendError(RuntimeError):
     """A backend that cannot be used here; the message is one line that says what to do about it."""
 
 
-class Backend:
+class Backend(Fused):
     """One array library: `xp.name` is its name, every other attribute one of its functions."""
 
     name = ""
@@ -53,6 +55,7 @@ class Backend:
 
     def __init__(self, *modules: Any) -> None:
         self._modules = modules
+        self._lowered: dict[str, Any] = {}
 
     def __getattr__(self, function: str) -> Any:
         for module in self.__dict__.get("_modules", ()):
@@ -111,6 +114,17 @@ class Backend:
         self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
         return _given(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
+
+    def products(self, precision: str) -> Any:
+        """`matmul`, `einsum`, `correlate` and its adjoints in a precision (`scratchgen.precision`)."""
+        if precision == FLOAT32:
+            return self
+        if precision not in self._lowered:
+            self._lowered[precision] = self.lowered(precision)
+        return self._lowered[precision]
+
+    def lowered(self, precision: str) -> Any:
+        return emulated(self, precision)
 
     def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
         """The state of a stream of counter-based noise, (4,) uint64: see `philox`."""

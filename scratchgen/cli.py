@@ -19,6 +19,7 @@ import click
 from scratchgen import data
 from scratchgen.backend import BACKENDS, BackendError, active, use
 from scratchgen.data import DataError
+from scratchgen.precision import PRECISIONS
 from scratchgen.random import MODES
 from scratchgen.version import VERSION
 
@@ -135,6 +136,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a minibatch.  [default: the recipe's]")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, noise and order.  [default: 0]")
+@click.option("--precision", type=click.Choice(PRECISIONS),
+              help="Of products: bf16 and tf32 are faster on a GPU, emulated elsewhere.  [default: the recipe's]")
 @click.option("--noise", type=click.Choice(MODES), help="Drawn on the host, or by counter where the arrays live.  "
               "[default: counter on cupy, host elsewhere]")
 @click.option("--data", "dataset", help="Data set: digits, or mnist or cifar10 with --folder.  [default: the recipe's]")
@@ -144,7 +147,8 @@ def list_(runs: Path, ids: bool, as_table: bool) -> None:
 @backend_option
 def train(
     id: str, out: Path | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None,
-    noise: str | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool, backend: str | None,
+    precision: str | None, noise: str | None, dataset: str | None, folder: str | None, resume: bool, no_report: bool,
+    backend: str | None,
 ) -> None:  # fmt: skip
     """Train the system ID, judge it and draw its page.
 
@@ -159,7 +163,9 @@ def train(
 
     recipe = find(id)
     out = out or Path("runs") / recipe.id
-    wanted: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "noise": noise}
+    wanted: dict[str, Any] = {
+        "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision, "noise": noise,
+    }  # fmt: skip
     given = {k: v for k, v in wanted.items() if v is not None}
     if resume:
         run = RunFolder.open(out)

@@ -136,11 +136,6 @@ def set_steps(owner: Any, steps: int) -> None:
         owner.steps = steps
 
 
-def as_factor(x: Any, dtype: Any) -> Any:
-    """A number as it is; an array of no dimensions in the type of the array that it is to be multiplied with."""
-    return x if isinstance(x, (int, float)) else x.astype(dtype)
-
-
 class SGD:
     """v ← μ·v + g,  θ ← θ − lr·v: gradient descent, with momentum μ (Polyak 1964)."""
 
@@ -156,12 +151,10 @@ class SGD:
     def step(self, gradient: Any, lr: Any = None) -> None:
         """One step along a flat gradient.  lr: a number, or on a device an array of no dimensions, float64."""
         self.steps += 1
-        xp, lr = self.flat.xp, as_factor(self.lr if lr is None else lr, gradient.dtype)
+        xp, lr = self.flat.xp, self.lr if lr is None else lr
 
         def block(theta: Any, velocity: Any, g: Any, scratch: Any) -> None:
-            velocity *= self.momentum
-            velocity += g
-            theta -= xp.multiply(velocity, lr, out=scratch)
+            xp.sgd(theta, velocity, g, scratch, lr, self.momentum)
 
         by_blocks(block, xp, self.flat.buffer, self.velocity, gradient)
         self.flat.touched()
@@ -205,25 +198,10 @@ class Adam(SGD):
         """One step along a flat gradient.  lr: a number, or on a device an array of no dimensions, float64."""
         xp, lr = self.flat.xp, self.lr if lr is None else lr
         self.steps += 1
-        of_m, of_v = lr / (1 - self.beta1**self.steps), 1 - self.beta2**self.steps
-        of_m, of_v, of_theta = (as_factor(x, gradient.dtype) for x in (of_m, of_v, 1 - lr * self.weight_decay))
+        settings = self.beta1, self.beta2, self.tiny, self.weight_decay
 
         def block(theta: Any, m: Any, v: Any, g: Any, scratch: Any) -> None:
-            xp.subtract(g, m, out=scratch)
-            scratch *= 1 - self.beta1
-            m += scratch
-            xp.multiply(g, g, out=scratch)
-            scratch -= v
-            scratch *= 1 - self.beta2
-            v += scratch
-            if self.weight_decay:
-                theta *= of_theta
-            xp.divide(v, of_v, out=scratch)
-            xp.sqrt(scratch, out=scratch)
-            scratch += self.tiny
-            xp.divide(m, scratch, out=scratch)
-            scratch *= of_m
-            theta -= scratch
+            xp.adam(theta, m, v, g, scratch, self.steps, lr, *settings)
 
         by_blocks(block, xp, self.flat.buffer, self.m, self.v, gradient)
         self.flat.touched()
@@ -246,12 +224,9 @@ class EMA:
         self.steps += 1
         xp, decay = self.flat.xp, (1 + self.steps) / (10 + self.steps)
         decay = xp.minimum(decay, self.decay) if xp.on_device else min(decay, self.decay)
-        part = as_factor(1 - decay, self.buffer.dtype)
 
         def block(average: Any, theta: Any, scratch: Any) -> None:
-            xp.subtract(theta, average, out=scratch)
-            scratch *= part
-            average += scratch
+            xp.ema(average, theta, scratch, 1 - decay)
 
         by_blocks(block, xp, self.buffer, self.flat.buffer)
 

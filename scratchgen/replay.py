@@ -10,6 +10,7 @@ list of calls every time.  What would break that is found out:
     a number is read out of an array, to be printed or to decide        ReplayError, with the operation and the line
     a number, or the list of calls, differs between the two recordings   ReplayError, with the operation
     an argument has another shape or type, or is another number          recorded anew, and kept beside the others
+    another precision of products is asked for                           likewise
 
 What cannot be found out: Python that does something else only later (`if step == 1000:`), and what NumPy itself does
 with arrays from outside (`flat.buffer + 1`): operations are heard, and NumPy's functions of the step's own arrays.
@@ -44,6 +45,7 @@ from scratchgen.autograd.tensor import Tensor
 from scratchgen.backend import active, owns
 from scratchgen.guard import CaptureError
 from scratchgen.planning import Plan
+from scratchgen.precision import asked
 from scratchgen.processes import move
 from scratchgen.random import Generator
 from scratchgen.recorded import Call, ReplayError, Slot, leaves, mapped
@@ -76,7 +78,7 @@ class replay:
             raise ReplayError("replay: a replayed step inside another one that is being recorded")
         given = leaves(arguments)
         streams = [id(x) for x in given if isinstance(x, Generator)]
-        kinds = kind(arguments), *map(streams.index, streams)
+        kinds = asked(), kind(arguments), *map(streams.index, streams)
         if kinds not in self.ready:
             with RECORDING:
                 if kinds not in self.ready:
@@ -117,7 +119,7 @@ class replay:
         arguments = mapped(arguments, lambda x: xp.asarray(x) if isinstance(x, np.ndarray) else x)
         if any(type(x) is Tensor for x in leaves(arguments)):
             raise ReplayError("replay: a tensor among the arguments; pass its array, or let the step reach for it")
-        kinds = xp.name, kind(arguments), *(id(x) for x in leaves(arguments) if isinstance(x, Generator))
+        kinds = xp.name, asked(), kind(arguments), *(id(x) for x in leaves(arguments) if isinstance(x, Generator))
         with RECORDING:
             if kinds not in self.graphs:
                 self._make_room(kinds, self.graphs)

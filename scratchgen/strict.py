@@ -149,8 +149,8 @@ class StrictArray:
     def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
         return _run("astype", np.ndarray.astype, self._a, dtype, copy=copy)
 
-    def view(self) -> StrictArray:
-        return _run("view", np.ndarray.view, self._a)
+    def view(self, dtype: Any = None) -> StrictArray:
+        return _run("view", np.ndarray.view, self._a, dtype or self.dtype)
 
     def fill(self, value: Any) -> None:
         _run("fill", np.ndarray.fill, self._a, _operand(value, "fill"))
@@ -185,7 +185,7 @@ def _binary(name: str, reflected: bool = False) -> Any:
     return method
 
 
-for _name in _names("add sub mul truediv floordiv mod pow matmul and or xor"):
+for _name in _names("add sub mul truediv floordiv mod pow matmul and or xor rshift"):
     _plain = {"and": "and_", "or": "or_"}.get(_name, _name)
     setattr(StrictArray, f"__{_name}__", _binary(_plain))
     setattr(StrictArray, f"__r{_name}__", _binary(_plain, reflected=True))

@@ -12,9 +12,11 @@ from scratchgen import guard
 from scratchgen.backend import Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
+from scratchgen.cuda.kernels import Kernels
+from scratchgen.cuda.products import DeviceLowered, Products
 
 
-class CupyBackend(Backend):
+class CupyBackend(Kernels, Products, Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
@@ -33,6 +35,9 @@ class CupyBackend(Backend):
         if guard.listening() and isinstance(array, cupy.ndarray):
             guard.crossing(guard.OUT, "to_numpy", array.nbytes, "take results out after the step")
         return cupy.asnumpy(array)
+
+    def lowered(self, precision: str) -> Any:
+        return DeviceLowered(self, precision)
 
     def graph(self, step: Step) -> Step:
         return Graph(step)

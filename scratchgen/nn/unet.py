@@ -17,6 +17,7 @@ from scratchgen import ops
 from scratchgen.nn.attention import PixelAttention
 from scratchgen.nn.layers import Conv2d, GroupNorm, Linear, SinusoidalEmbedding
 from scratchgen.nn.module import Module
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 
@@ -38,9 +39,7 @@ class UNetConfig:
     time: int = 128
 
     def __post_init__(self) -> None:
-        for name in ("channels", "base", "blocks", "heads", "groups", "time"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"UNetConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "channels", "base", "blocks", "heads", "groups", "time")
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"UNetConfig: multipliers {self.multipliers} must be one or more positive numbers")
         if not set(self.attention) <= set(range(len(self.multipliers))):

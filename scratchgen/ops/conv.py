@@ -21,35 +21,36 @@ from scratchgen.convolution import Frame, add_windows
 from scratchgen.convolution import windows as _windows
 from scratchgen.ops.reduce import max as _max
 from scratchgen.ops.reduce import mean as _mean
+from scratchgen.precision import asked
 
 Padding = int | str | Frame
 
 
 @primitive(
-    lambda g, _y, _x, w, stride, frame, groups: _conv_adjoint_x(g, w, _x.shape, stride, frame, groups),
-    lambda g, _y, x, _w, stride, frame, groups: _conv_adjoint_w(x, g, _w.shape, stride, frame, groups),
+    lambda g, _y, _x, w, *how: _conv_adjoint_x(g, w, _x.shape, *how),
+    lambda g, _y, x, _w, *how: _conv_adjoint_w(x, g, _w.shape, *how),
     whole=True,
 )
-def _conv(xp, x, w, /, stride, frame, groups, out=None):
-    return xp.correlate(x, w, stride, frame, groups, out)
+def _conv(xp, x, w, /, stride, frame, groups, precision, out=None):
+    return xp.products(precision).correlate(x, w, stride, frame, groups, out)
 
 
 @primitive(
-    lambda g, _y, _h, w, shape, stride, frame, groups: _conv(g, w, stride, frame, groups),
-    lambda g, _y, h, _w, shape, stride, frame, groups: _conv_adjoint_w(g, h, _w.shape, stride, frame, groups),
+    lambda g, _y, _h, w, shape, *how: _conv(g, w, *how),
+    lambda g, _y, h, _w, shape, *how: _conv_adjoint_w(g, h, _w.shape, *how),
     whole=True,
 )
-def _conv_adjoint_x(xp, h, w, /, shape, stride, frame, groups, out=None):
-    return xp.correlate_adjoint_x(h, w, shape, stride, frame, groups, out)
+def _conv_adjoint_x(xp, h, w, /, shape, stride, frame, groups, precision, out=None):
+    return xp.products(precision).correlate_adjoint_x(h, w, shape, stride, frame, groups, out)
 
 
 @primitive(
-    lambda g, _y, _x, h, shape, stride, frame, groups: _conv_adjoint_x(h, g, _x.shape, stride, frame, groups),
-    lambda g, _y, x, _h, shape, stride, frame, groups: _conv(x, g, stride, frame, groups),
+    lambda g, _y, _x, h, shape, *how: _conv_adjoint_x(h, g, _x.shape, *how),
+    lambda g, _y, x, _h, shape, *how: _conv(x, g, *how),
     whole=True,
 )
-def _conv_adjoint_w(xp, x, h, /, shape, stride, frame, groups, out=None):
-    return xp.correlate_adjoint_w(x, h, shape, stride, frame, groups, out)
+def _conv_adjoint_w(xp, x, h, /, shape, stride, frame, groups, precision, out=None):
+    return xp.products(precision).correlate_adjoint_w(x, h, shape, stride, frame, groups, out)
 
 
 def _frame(padding: Padding, kh: int, kw: int) -> Frame:
@@ -81,7 +82,7 @@ def conv2d(x, w, stride: int = 1, padding: Padding = 0, groups: int = 1):
         raise ValueError(f"conv2d: images {tuple(x.shape)} do not fit a kernel {tuple(w.shape)}{_in_groups(groups)}")
     if x.shape[1] + sum(frame[0]) < kh or x.shape[2] + sum(frame[1]) < kw:
         raise ValueError(f"conv2d: a kernel of {kh}×{kw} is larger than the padded image {tuple(x.shape)}")
-    return _conv(x, w, stride, frame, groups)
+    return _conv(x, w, stride, frame, groups, asked())
 
 
 def conv2d_transpose(h, w, stride: int = 1, padding: Padding = 0, output_padding: int = 0, groups: int = 1):
@@ -103,7 +104,7 @@ def conv2d_transpose(h, w, stride: int = 1, padding: Padding = 0, output_padding
     columns = (h.shape[2] - 1) * stride + kw + output_padding - sum(frame[1])
     if rows < 1 or columns < 1:
         raise ValueError(f"conv2d_transpose: the padding {padding} leaves no pixel of {tuple(h.shape)}")
-    return _conv_adjoint_x(h, w, (h.shape[0], rows, columns, c * groups), stride, frame, groups)
+    return _conv_adjoint_x(h, w, (h.shape[0], rows, columns, c * groups), stride, frame, groups, asked())
 
 
 def _check_groups(operation: str, groups: int, o: int) -> None:

@@ -16,6 +16,7 @@ from scratchgen.ops.elementwise import multiply
 from scratchgen.ops.index import axis_of, getitem, scatter_add
 from scratchgen.ops.reduce import sum as _sum
 from scratchgen.ops.shape import expand_dims, matrix_transpose, moveaxis, ravel, reshape, transpose
+from scratchgen.precision import FLOAT32, asked
 
 T = matrix_transpose
 
@@ -24,13 +25,20 @@ def _rows(x: Any) -> Any:
     return x if x.ndim == 2 else reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
+def _product(a: Any, b: Any, precision: str) -> Any:
+    return _matmul(a, b) if precision == FLOAT32 else _matmul(a, b, precision=precision)
+
+
 @primitive(
-    lambda g, _y, _a, b: _matmul(g, T(b)),
-    lambda g, _y, a, _b: _matmul(T(_rows(a)), _rows(g)) if _b.ndim == 2 else _matmul(T(a), g),
+    lambda g, _y, _a, b, precision=FLOAT32: _product(g, T(b), precision),
+    lambda g, _y, a, _b, precision=FLOAT32: (
+        _product(T(_rows(a)), _rows(g), precision) if _b.ndim == 2 else _product(T(a), g, precision)
+    ),
 )
-def _matmul(xp, a, b, /):
-    if a.shape[-1] == b.shape[-2] == 1:  # one product for each number: libraries for matrices take far longer
-        return xp.multiply(a, b)
+def _matmul(xp, a, b, /, precision=FLOAT32):
+    if a.shape[-1] == b.shape[-2] == 1 and precision == FLOAT32:
+        return xp.multiply(a, b)  # one product for each number: libraries for matrices take far longer
+    xp = xp.products(precision)
     if b.ndim == 2 and a.ndim > 2:  # one product of tall matrices instead of many small ones
         return xp.matmul(a.reshape(prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     return xp.matmul(a, b)
@@ -40,10 +48,10 @@ def matmul(a, b):
     """y = a·b over the last axis of a and the last but one of b.  ā = ȳ·bᵀ,  b̄ = aᵀ·ȳ."""
     rank_a, rank_b = a.ndim, b.ndim
     if rank_a > 1 and rank_b > 1:
-        return _matmul(a, b)
+        return _product(a, b, asked())
     if not rank_a or not rank_b:
         raise ValueError("matmul: needs at least one axis on each side; multiply numbers with *")
-    y = _matmul(reshape(a, (1, -1)) if rank_a == 1 else a, reshape(b, (-1, 1)) if rank_b == 1 else b)
+    y = _product(reshape(a, (1, -1)) if rank_a == 1 else a, reshape(b, (-1, 1)) if rank_b == 1 else b, asked())
     if rank_b == 1:
         y = reshape(y, y.shape[:-1])
     if rank_a == 1:
@@ -64,7 +72,7 @@ def tensordot(a, b, axes: int | tuple[Any, Any] = 2):
     n = prod(a.shape[i] for i in left)
     rows = reshape(transpose(a, free_a + left), (prod(outer_a), n))
     columns = reshape(transpose(b, right + free_b), (n, prod(outer_b)))
-    return reshape(_matmul(rows, columns), outer_a + outer_b)
+    return reshape(_product(rows, columns, asked()), outer_a + outer_b)
 
 
 def dot(a, b):
@@ -128,12 +136,12 @@ def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
     return inputs, out
 
 
-def _einsum_rule(i, g, b, labels, x, subscripts):
+def _einsum_rule(i, g, b, x, subscripts, precision):
     """x̄ = Σ over what x lacks; what only x has was summed, so ȳ repeats along it."""
     left, out = subscripts.split("->")
-    other = left.split(",")[1 - i]
+    labels, other = left.split(",")[:: 1 - 2 * i]
     kept = "".join(c for c in labels if c in out or c in other)
-    step = _einsum2(g, b, f"{out},{other}->{kept}")
+    step = _einsum2(g, b, f"{out},{other}->{kept}", precision)
     if kept == labels:
         return step
     shape = tuple(n if c in kept else 1 for c, n in zip(labels, x.shape, strict=True))
@@ -142,11 +150,11 @@ def _einsum_rule(i, g, b, labels, x, subscripts):
 
 
 @primitive(
-    lambda g, _y, _a, b, subscripts: _einsum_rule(0, g, b, subscripts.split(",")[0], _a, subscripts),
-    lambda g, _y, a, _b, subscripts: _einsum_rule(1, g, a, subscripts.split("->")[0].split(",")[1], _b, subscripts),
+    lambda g, _y, _a, b, subscripts, precision: _einsum_rule(0, g, b, _a, subscripts, precision),
+    lambda g, _y, a, _b, subscripts, precision: _einsum_rule(1, g, a, _b, subscripts, precision),
 )
-def _einsum2(xp, a, b, /, subscripts):
-    return xp.einsum(subscripts, a, b, optimize=True)
+def _einsum2(xp, a, b, /, subscripts, precision):
+    return xp.products(precision).einsum(subscripts, a, b, optimize=True)
 
 
 def _without_repeats(x: Any, labels: str) -> tuple[Any, str]:
@@ -172,7 +180,7 @@ def einsum(subscripts: str, *operands):
         needed = set(out).union(*(late for _, late in terms[k:]))
         kept = "".join(c for c in dict.fromkeys(labels + other) if c in needed)
         kept = out if k == len(terms) else kept
-        x, labels = _einsum2(x, y, f"{labels},{other}->{kept}"), kept
+        x, labels = _einsum2(x, y, f"{labels},{other}->{kept}", asked()), kept
     summed = tuple(i for i, c in enumerate(labels) if c not in out)
     if summed:
         x, labels = _sum(x, axis=summed), "".join(c for c in labels if c in out)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from scratchgen.recipes import pictures, present
-from scratchgen.recipes.parity import APART, NEAR, TIGHT, Finding, measure, work
+from scratchgen.recipes.parity import APART, TIGHT, USUAL, Finding, measure, work
 from scratchgen.recipes.recipe import Recipe
 from scratchgen.train.atomic import write_atomically
 from scratchgen.train.progress import Bar
@@ -46,7 +46,7 @@ def check(recipes: Sequence[Recipe], there: str, steps: int, batch_size: int, fo
 
 def as_json(findings: Sequence[Finding], settings: dict[str, Any]) -> dict[str, Any]:
     """Every number; one that is not finite is null."""
-    rows = [{**asdict(f), "holds": f.holds()} for f in findings]
+    rows = [{**asdict(f), "bounds": f.bounds._asdict(), "holds": f.holds()} for f in findings]
     return {**settings, "holds": all(f.holds() for f in findings), "systems": _finite(rows)}
 
 
@@ -77,24 +77,26 @@ def table(findings: Sequence[Finding], there: str) -> Table:
         errors = [f"{f.errors[c]:.0e}" if c in f.errors else "" for c in COLUMNS]
         if "float64 fit" in f.errors:
             errors[0] = f"{f.errors['float64 fit']:.0e}"
-        ways = [f"{x:.0e}" for x in f.parted()] if f.way else ["", ""]
-        body.append((f.id, *errors, f"{f.tolerance:.0e}" if f.way else "", *ways, "holds" if f.holds() else "FAILS"))
+        ways = [f"{x:.0e}" for x in (f.bounds.float32, *f.parted())] if f.way else ["", "", ""]
+        body.append((f.id, *errors, *ways, "holds" if f.holds() else "FAILS"))
     return Table(
         f"NumPy against {there}",
         f"The largest relative errors of the loss's terms and of the gradients, with the same weights and noise; "
-        f"float64 may be {TIGHT:.0e} off, float32 its tolerance. Of systems without training steps, the first column "
+        f"float64 may be {TIGHT:.0e} off, float32 what is allowed. Of systems without training steps, the first column "
         "says what their fit is off. Way: how far the weights of float32 part, as a fraction of the way gone; at "
-        f"most {APART:.0f} times as far as NumPy in another order of summation does, and {NEAR:.0e}.",
+        f"most {APART:.0f} times as far as NumPy in another order of summation does, and {USUAL.way:.0e}.",
         ("system", *COLUMNS, "allowed", "way", "another order", ""), body,
     )  # fmt: skip
 
 
 def page(findings: Sequence[Finding], found: Table, there: str) -> Page:
-    """All of it, and why some tolerances are not the usual one."""
-    reasons = [(f.id, f"{f.tolerance:.0e}", f.because) for f in findings if f.because]
+    """All of it, and why some systems are allowed more."""
+    more = [(f.id, f.bounds) for f in findings if f.bounds.why]
+    reasons = [(id, f"{b.float32:.0e}", f"{b.way:.0e}", b.why) for id, b in more]
     tables = [found]
     if reasons:
-        tables.append(Table("Tolerances of float32", "Other than the usual one.", ("system", "", "why"), reasons))
+        head = ("system", "float32", "way", "why")
+        tables.append(Table("Allowed more", "What some systems may differ by, and why.", head, reasons))
     ways = [Picture(
         "ways.png", "The ways part",
         "Weights over steps of float32: how far the other backend is from NumPy (blue), and NumPy in another order of "

@@ -9,6 +9,8 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from scratchgen.precision import PRECISIONS, Precision
+
 T = TypeVar("T")
 
 
@@ -30,10 +32,11 @@ class TrainConfig:
     checkpoint_every, log_every    in steps.  A row of the log is the mean over the steps since the last
     seed             of the order of the minibatches and of the noise
     dtype            of the parameters and of floating-point data
+    precision        of products and convolutions; "bf16" and "tf32" round their operands
     replay           record a step's array calls and replay them, on a device the whole update as a graph of kernels:
-                     the same numbers, faster
+                      the same numbers, faster
     noise            the mode of the noise's `random.Generator`, "host" or "counter"; None: the backend's own, which is
-                     "counter" on a GPU and "host" elsewhere.  Weights begin with host numbers in any case
+                      "counter" on a GPU and "host" elsewhere.  Weights begin with host numbers in any case
 
     Raises ValueError, one line, for a value that makes no sense.
     """
@@ -55,6 +58,7 @@ class TrainConfig:
     log_every: int = 20
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
     replay: bool = True
     noise: Literal["host", "counter"] | None = None
 
@@ -72,6 +76,8 @@ class TrainConfig:
         _require(self.clip is None or self.clip > 0, f"clip must be positive, not {self.clip}")
         _require(self.optimiser in ("adam", "sgd"), f"optimiser is 'adam' or 'sgd', not {self.optimiser!r}")
         _require(self.dtype in ("float32", "float64"), f"dtype is 'float32' or 'float64', not {self.dtype!r}")
+        _require(self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        _require(self.precision == "float32" or self.dtype == "float32", f"precision {self.precision!r} is of float32")
         _require(self.noise in (None, "host", "counter"), f"noise is 'host' or 'counter', not {self.noise!r}")
         _require(self.optimiser == "adam" or self.weight_decay == 0, "weight_decay needs optimiser 'adam'")
 

@@ -14,6 +14,7 @@ from scratchgen.autograd import gradients, stop_gradient
 from scratchgen.backend import backend_of
 from scratchgen.cores import cores
 from scratchgen.models.system import Player, System
+from scratchgen.precision import precision
 from scratchgen.random import Generator
 from scratchgen.replay import replay
 from scratchgen.train import checkpoint
@@ -51,6 +52,7 @@ class PlayerState:
         self.flat = optim.Flat(player.parameters)
         self.xp = backend_of(self.flat.buffer)
         self.max_norm = math.inf if config.clip is None else config.clip
+        self.precision = config.precision
         self.optimiser = make_optimiser(self.flat, config)
         self.is_spread = False
         on_device = self.xp.on_device
@@ -110,9 +112,10 @@ class PlayerState:
 
     def gradient(self, batch: Any, rng: Generator) -> tuple[Any, Any]:
         """The loss's terms (B,), and the gradient of its mean on the flat buffer."""
-        terms = self.loss(batch, rng)
-        self.check_terms(terms, batch)
-        gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
+        with precision(self.precision):
+            terms = self.loss(batch, rng)
+            self.check_terms(terms, batch)
+            gradient = self.flat.gather(gradients(ops.mean(terms.loss), self.tensors))
         return type(terms)(*map(stop_gradient, terms)), gradient
 
     def check_terms(self, terms: Any, batch: Any) -> None:
@@ -314,7 +317,7 @@ def check_same_run(meta: Mapping[str, Any], config: TrainConfig, name: str) -> N
     """Raises ValueError if the checkpoint is of another system, or was trained by other numbers."""
     if meta["system"] != name:
         raise ValueError(f"it holds a run of {meta['system']}, not of {name}")
-    trained = {"noise": "host", **meta["train"]}  # runs from before there was a choice
+    trained = {**as_json(TrainConfig()), "noise": "host", **meta["train"]}  # runs from before there was a choice
     for key, value in as_json(config).items():
         if key not in MAY_CHANGE and trained.get(key) != value:
             raise ValueError(f"it was trained with {key} = {trained.get(key)}, not {value}")

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <link.h>
+#include <math.h>  // exp, sqrt, … of float as well, as on a device
 #include <limits>
 #include <string>
 #include <type_traits>

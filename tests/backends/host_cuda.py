@@ -276,7 +276,7 @@ class ElementwiseKernel:
             code = f"""
                 {named}
                 {self.preamble}
-                struct Indexer {{ long long n; long long size() const {{ return n; }} }};
+                struct Indexer {{ long long n; __device__ long long size() const {{ return n; }} }};
                 extern "C" __global__ void {self.name}(long long n_places{pointers}) {{
                     Indexer _ind = {{n_places}};
                     {self.before};
@@ -307,7 +307,8 @@ def _parameters(text: str) -> list[_Parameter]:
 
 
 C_NAMES = {
-    "bool": "bool", "int8": "signed char", "uint8": "unsigned char", "int32": "int", "uint32": "unsigned int",
+    "bool": "bool", "int8": "signed char", "uint8": "unsigned char", "int16": "short",
+    "uint16": "unsigned short", "int32": "int", "uint32": "unsigned int",
     "int64": "long long", "uint64": "unsigned long long", "float32": "float", "float64": "double",
 }  # fmt: skip
 NAMED = {**{name: name for name in C_NAMES}, **{c: name for name, c in C_NAMES.items() if " " not in c}}

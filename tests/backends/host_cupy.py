@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import types
 
+import host_cublas
 import host_cuda
 import numpy as np
 
@@ -64,7 +65,8 @@ def module() -> types.ModuleType:
     fake.ElementwiseKernel = type("ElementwiseKernel", (host_cuda.ElementwiseKernel,), {"array": array})
     vars(fake.cuda).update(
         Stream=Stream, Event=Event, Device=lambda _=0: types.SimpleNamespace(synchronize=lambda: None, id=0),
-        get_current_stream=Stream,
+        get_current_stream=Stream, Memory=lambda size: types.SimpleNamespace(ptr=1 << 20, size=size),
+        runtime=types.SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 13020),
     )  # fmt: skip
     fake.__getattr__ = lambda name: getattr(library, name)
     return fake
@@ -125,7 +127,10 @@ def installed(monkeypatch):
         "cupyx.scipy.special": special,
     }.items():
         monkeypatch.setitem(sys.modules, name, found)
-    yield get("cupy")
+    xp = get("cupy")
+    xp.libcublas = host_cublas.Library()
+    monkeypatch.setattr(sys.modules["scratchgen.cuda.gemm"], "library", lambda: xp.libcublas)
+    yield xp
     for name in [name for name in sys.modules if name.startswith("scratchgen.cuda")]:
         del sys.modules[name]
     backend._loaded.pop("cupy", None)

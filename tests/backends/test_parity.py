@@ -9,7 +9,7 @@ from pages import shown
 from scratchgen import cli
 from scratchgen.backend import get
 from scratchgen.recipes import RECIPES, parity, parity_page
-from scratchgen.recipes.parity import Finding, measure, reordered
+from scratchgen.recipes.parity import Allowed, Finding, measure, reordered
 
 SMALL = ("realnvp_2d", "gan", "rbm", "kmeans")
 """One player, two, one that draws in its loss, and one that is fitted."""
@@ -42,7 +42,7 @@ def test_the_strict_backend_gives_numpys_numbers(id):
     assert set(finding.errors) == {f"{d} {w}" for d in ("float64", "float32") for w in ("loss", "gradient")}
     assert [step for step, _, _ in finding.way] == [1, 2, 3]
     assert 0 < finding.order["float64 gradient"] < parity.TIGHT / 10  # the yardstick is one, and within the bound
-    assert finding.order["float32 gradient"] < finding.tolerance / 2
+    assert finding.order["float32 gradient"] < finding.bounds.float32 / 2
 
 
 # --- backends that compute wrongly --------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_a_product_that_is_a_little_off_is_caught_in_float64(wrong):
     finding = found("gan")
     assert not finding.holds()
     assert finding.errors["float64 gradient"] > parity.TIGHT
-    assert finding.errors["float32 gradient"] < finding.tolerance
+    assert finding.errors["float32 gradient"] < finding.bounds.float32
     (line, *_) = parity_page.complaints(finding)
     assert line.startswith("gan: float64 loss of ") and "allowed 1e-10" in line
 
@@ -70,7 +70,7 @@ def test_products_in_tf32_are_caught_in_float32(wrong):
     finding = found("realnvp_2d")
     assert not finding.holds()
     assert finding.errors["float64 gradient"] < parity.TIGHT
-    assert finding.errors["float32 gradient"] > finding.tolerance
+    assert finding.errors["float32 gradient"] > finding.bounds.float32
 
 
 def test_other_noise_is_caught(wrong):
@@ -133,7 +133,24 @@ def test_an_optimiser_that_goes_elsewhere_is_caught(wrong):
     (0.0, 0.0, True), (1e-4, float("nan"), False),
 ])  # fmt: skip
 def test_how_far_a_way_may_part(there, other, holds):
-    assert Finding("x", way=[(1, 0.0, 0.0), (2, there, other), (3, 0.0, 0.0)]).way_holds() == holds
+    way = [(1, 0.0, 0.0), (2, there, other), (3, 0.0, 0.0)]
+    assert Finding("x", way=way).way_holds() == holds
+    assert Finding("x", way=way, bounds=Allowed(way=1.0)).way_holds() == np.isfinite(there + other)
+
+
+def test_every_exception_names_a_system_and_a_reason():
+    assert set(parity.ALLOWED) <= set(RECIPES)
+    assert all(bounds.why and bounds != Allowed(why=bounds.why) for bounds in parity.ALLOWED.values())
+
+
+def test_the_kernels_in_a_graph_give_numpys_numbers(cupy, monkeypatch):
+    """On the CuPy made of NumPy: its kernels, the noise among them, and whole steps as graphs."""
+    import host_graph
+
+    world = host_graph.installed(monkeypatch)
+    finding = measure(RECIPES["gan"], "cupy", 4, 4, lambda n: None)
+    assert finding.holds(), parity_page.complaints(finding)
+    assert sum("launch" in line for line in world.log) >= 4
 
 
 # --- the yardstick ------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_options_out_of_range(fails, tmp_path):
     assert "--batch-size" in fails("train", "ddpm", "--batch-size", "2000", "--out", tmp_path / "a")
     assert "--lr" in fails("train", "ddpm", "--lr", "-1", "--out", tmp_path / "a")
     assert "--backend" in fails("train", "ddpm", "--backend", "torch", "--out", tmp_path / "a")
+    assert "--precision" in fails("train", "ddpm", "--precision", "half", "--out", tmp_path / "a")
     assert "no such option" in fails("train", "ddpm", "--stepz", "3").lower()
     assert not (tmp_path / "a").exists()
 
@@ -75,6 +76,7 @@ def test_resume_of_nothing_or_of_another_run(fails, run, tmp_path):
     assert "no such folder" in fails("train", "ddpm", "--resume", "--out", tmp_path / "nowhere")
     assert "not a run folder" in fails("train", "ddpm", "--resume", "--out", tmp_path)
     assert "--seed 0, not 3" in fails("train", "ddpm", "--resume", "--seed", "3", "--out", run)
+    assert "--precision float32, not bf16" in fails("train", "ddpm", "--resume", "--precision", "bf16", "--out", run)
     assert "data are digits" in fails("train", "ddpm", "--resume", "--data", "moons", "--out", run)
 
 

@@ -4,68 +4,38 @@ Every bound is quadratic in the latents, and these are affine in the noise: Gaus
 noise, give exact expectations.
 """
 
-import math
-
 import numpy as np
 import pytest
-from diffusion_tools import betas, schedule_of
-from evidence import agree, apart, at_most, lifted, lowered, up
+from evidence import agree, apart, at_most, lowered, up
+from hierarchical_tools import Chain, Diffusion, H, chain, sizes
 from hypothesis import given
 from hypothesis import strategies as st
 from latent_tools import (
     FEW,
     SOME,
     affine_steps,
-    floats,
     kernel,
-    noises,
     normal,
     repeated,
     seeds,
     steps_down,
-    steps_up,
 )
 from scipy import stats
 
 import scratchgen as sg
-from reference import bound as B
 from reference import latent as oracle
-from reference import samplers as R
 from reference.distributions import kl_gaussian_hermite
 from scratchgen import ops
-from scratchgen.models.diffusion import bound as diffusion_bound
 from scratchgen.models.latent import hierarchical as hierarchical_module
 from scratchgen.models.latent.hierarchical import Affine, Hierarchy
 from scratchgen.models.latent.vae import Gaussian, bernoulli_decoder
 
-H, D = lifted(hierarchical_module), lifted(diffusion_bound)
-
 # Densities and bounds of order 10² from systems with condition numbers below 10³: 10⁴ roundings at most.
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
-sizes = st.lists(st.integers(1, 2), min_size=2, max_size=4)  # of x, z_1, …, z_T
 
 
 def full(mean, cov):
     return stats.multivariate_normal(mean, cov)
-
-
-class Chain:
-    """A hierarchy of affine networks, and one x."""
-
-    def __init__(self, down, up, seed):
-        self.down, self.up, self.x = down, up, normal(seed, len(down[0][1]))
-        self.model = Hierarchy([kernel(step) for step in up], [kernel(step) for step in down])
-        self.sizes = [len(c) for _, c, _ in up]
-
-    def samples(self):
-        """z_{1:T} ~ q by the library at nodes of the noise, x as often, and the nodes' weights."""
-        eps, weights = noises(*self.sizes)
-        x = repeated(self.x, len(weights))
-        return x, H.posterior_sample(self.model, x, eps), weights
-
-    def anywhere(self, seed, n=3):
-        """x and latents that need not be likely."""
-        return repeated(self.x, n), [normal([seed, t], n, d) for t, d in enumerate(self.sizes)]
 
 
 class Noised(Chain):
@@ -75,10 +45,6 @@ class Noised(Chain):
         super().__init__(down, up, seed)
         affine = [Affine(np.diag(W)[None], c[None], np.log(v)[None]) for W, c, v in up]
         self.model = self.model._replace(up=affine)
-
-
-def chain(seed, sizes):
-    return Chain(steps_down([seed, 1], sizes), steps_up([seed, 2], sizes), [seed, 3])
 
 
 def noised(seed, d, T):
@@ -251,98 +217,6 @@ def test_three_forms_of_one_number(c):
     at_most(direct - oracle.evidence(c.x, c.down), 1e-10)
     if len(zs) > 1:  # but not sample by sample
         apart(H.elbo_kl(c.model, x, zs).elbo, H.elbo(c.model, x, zs), 1e-6)
-
-
-# --- a diffusion is a hierarchy -----------------------------------------------------------------------------
-
-
-class Diffusion:
-    """ε_θ(x, t) = e_t·x + f_t, in the library's diffusion, as a hierarchy, and as an oracle's chain of numbers."""
-
-    def __init__(self, beta, seed, variance):
-        self.beta, self.T, self.schedule = beta, len(beta), schedule_of(beta)
-        self.e, self.f = 0.5 * normal(seed, 2, self.T + 1)
-        self.var = diffusion_bound.reverse_variance(self.schedule, variance)
-        mean = lambda x, t: R.mean_from_eps(np.array([x]), self.e[t] * np.array([x]) + self.f[t], t, beta)[0]  # noqa: E731
-        self.b = np.array([mean(0.0, t) for t in range(1, self.T + 1)])
-        self.a = np.array([mean(1.0, t) for t in range(1, self.T + 1)]) - self.b
-        tilde = [R.beta_tilde(beta, t) for t in range(1, self.T + 1)]
-        tilde[0] = tilde[min(1, self.T - 1)] or beta[0]
-        self.s = np.sqrt(beta if variance == "beta" else tilde)
-
-    def eps(self, x, t):
-        t = np.asarray(t) if np.ndim(t) == 0 else np.asarray(t).reshape((-1,) + (1,) * (x.ndim - 1))
-        return self.e.astype(x.dtype)[t] * x + self.f.astype(x.dtype)[t]
-
-    def hierarchy(self, like):
-        return H.diffusion(self.schedule, lowered(self.eps), self.var, like)
-
-    def steps(self):
-        """up and down for the oracle, on one pixel."""
-        up = [([[math.sqrt(1 - b)]], [0.0], [b]) for b in self.beta]
-        return up, [([[a]], [b], [s**2]) for a, b, s in zip(self.a, self.b, self.s, strict=True)]
-
-
-diffusions = st.builds(Diffusion, betas(least=1, most=4), seeds, st.sampled_from(["beta", "beta_tilde"]))
-
-
-@pytest.mark.equation("hvae.diffusion")
-@SOME
-@given(diffusions, seeds)
-def test_both_bounds_of_a_diffusion_sample_by_sample(d, seed):
-    """The very terms that the diffusion's own bound computes, on images, with whatever latents."""
-    x, zs = normal(seed, 2, 3, 2, 1), list(normal([seed, 1], d.T, 2, 3, 2, 1))
-    model, chain = d.hierarchy(x), [x, *zs]
-    kl, neighbours = H.elbo_kl(model, x, zs), H.elbo_neighbours(model, x, zs)
-    # β ≥ 10⁻³ leaves 13 digits of 1 − ᾱ, and 1/β makes terms of 10⁴
-    near = {"rtol": 1e-9, "atol": 1e-9}
-    agree(kl.prior, D.prior_term(d.schedule, x), **near)
-    agree(neighbours.prior, D.last_step_term(d.schedule, chain[-2]), **near)
-    first = D.reconstruction_term(d.schedule, x, zs[0], d.eps(zs[0], 1), d.var, None)
-    agree(kl.reconstruction, first, **near)
-    agree(neighbours.reconstruction, first, **near)
-    for t in range(2, d.T + 1):
-        eps = d.eps(chain[t], t)
-        agree(kl.transitions[:, t - 2], D.transition_term(d.schedule, x, chain[t], eps, t, d.var), **near)
-        opposite = D.neighbour_term(d.schedule, chain[t - 2], chain[t - 1], chain[t], eps, t - 1, d.var)
-        agree(neighbours.transitions[:, t - 2], opposite, **near)
-
-
-@pytest.mark.equation("hvae.diffusion", "hvae.elbo", "hvae.elbo_neighbours", "hvae.elbo_kl")
-@FEW
-@given(diffusions, floats(-1.5, 1.5))
-def test_the_bounds_of_a_diffusion_in_the_mean(d, x0):
-    """All three forms against three oracles that know diffusions, and against the exact evidence."""
-    eps, w = noises(*[1] * d.T)
-    x = np.full((len(w), 1), x0)
-    model = d.hierarchy(x)
-    zs = H.posterior_sample(model, x, eps)
-    chain = (x0, d.beta, d.a, d.b, d.s)
-    near = {"rtol": 1e-8, "atol": 1e-8}  # of those oracles, which integrate
-    by_kl = B.bound_by_kl(*chain)
-    kl, neighbours = H.elbo_kl(model, x, zs), H.elbo_neighbours(model, x, zs)
-    agree(w @ kl.prior, by_kl.prior, **near)
-    agree(w @ kl.transitions, np.array(by_kl.steps), **near)
-    agree(w @ kl.reconstruction, by_kl.reconstruction, **near)
-    agree(w @ neighbours.transitions, np.array(B.bound_by_neighbours(*chain).steps), **near)
-    direct, evidence = -B.bound_direct(*chain), B.evidence(x0, d.a, d.b, d.s)
-    for found in (w @ H.elbo(model, x, zs), w @ neighbours.elbo, w @ kl.elbo):
-        agree(found, direct, **near)
-        agree(found, oracle.elbo([x0], *d.steps()), **near)
-        at_most(found - evidence, 1e-8)
-
-
-@pytest.mark.equation("hvae.diffusion")
-def test_another_noise_is_another_bound():
-    """Negative control: latents' variance 1 − α for β, and α for √α, in the hierarchy alone."""
-    d = Diffusion(np.array([0.1, 0.3, 0.2]), 1, "beta")
-    x, zs = normal(2, 2, 3), list(normal(3, 3, 2, 3))
-    model = d.hierarchy(x)
-    right = H.elbo_kl(model, x, zs).elbo
-    squared = [step._replace(scale=step.scale**2) for step in model.up]
-    apart(H.elbo_kl(model._replace(up=squared), x, zs).elbo, right, 0.1)
-    halved = [step._replace(log_var=step.log_var / 2) for step in model.up]
-    apart(H.elbo_kl(model._replace(up=halved), x, zs).elbo, right, 0.1)
 
 
 # --- gradients, precision, shapes ---------------------------------------------------------------------------

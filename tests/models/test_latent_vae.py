@@ -12,7 +12,8 @@ import pytest
 from evidence import agree, apart, at_most, lifted
 from hypothesis import given
 from hypothesis import strategies as st
-from latent_tools import FEW, SOME, floats, noises, normal, repeated, seeds, steps_down, steps_up
+from latent_tools import FEW, SOME, floats, noises, normal, repeated, seeds
+from latent_vae_tools import TIGHT, Linear, V
 from scipy import stats
 
 import scratchgen as sg
@@ -26,56 +27,13 @@ from scratchgen.models.latent import vae
 from scratchgen.models.latent.vae import Gaussian
 from scratchgen.random import Generator
 
-V = lifted(vae)
-
 # Sums of a few dozen terms of order 10, conditioned by systems with condition numbers below 10³: 10⁴ roundings at most.
-TIGHT = {"rtol": 1e-11, "atol": 1e-11}
 shapes = st.lists(st.integers(1, 3), min_size=2, max_size=3).map(tuple)
 
 
 def uniform(seed, shape, *ranges):
     noise = np.random.default_rng(seed)
     return [noise.uniform(low, high, shape) for low, high in ranges]
-
-
-class Linear:
-    """Encoder and decoder are affine, so that the bound and the evidence are exact.
-
-    Its parameters in a row: V, b and log σ² of the encoder, W, c and log s² of the decoder.
-    """
-
-    def __init__(self, seed, n, m):
-        self.n, self.m, self.x = n, m, normal(seed, n)
-        (V, b, q), (W, c, v) = steps_up(seed + 1, (n, m))[0], steps_down(seed + 2, (n, m))[0]
-        self.shapes = [(m, n), (m,), (m,), (n, m), (n,), (n,)]
-        self.parameters = np.concatenate([p.ravel() for p in (V, b, np.log(q), W, c, np.log(v))])
-        (self.eps,), self.weights = noises(m)
-
-    def split(self, row):
-        sizes = np.cumsum([math.prod(shape) for shape in self.shapes])
-        starts = [0, *sizes[:-1]]
-        return [row[i:j].reshape(shape) for i, j, shape in zip(starts, sizes, self.shapes, strict=True)]
-
-    def steps(self, row):
-        V, b, log_q, W, c, log_v = self.split(row)
-        return [(V, b, np.exp(log_q))], [(W, c, np.exp(log_v))]
-
-    def exact(self, row):
-        """The bound by linear algebra."""
-        return oracle.elbo(self.x, *self.steps(row))
-
-    def loss(self, row, beta=1.0, library=vae):
-        """The terms for each ε, by the library.  library: V where row is an array, on any backend."""
-        V, b, log_q, W, c, log_v = self.split(row)
-        x, zero = repeated(self.x, len(self.eps)), np.zeros((len(self.eps), self.m))
-        mu, log_var = x @ V.T + b, zero + log_q
-        z = library.latent(None, Gaussian(mu, log_var), self.eps)
-        decoded = Gaussian(z @ W.T + c, log_v.reshape((1, self.n)))
-        return library.negative_elbo(x, decoded, mu, log_var, vae.gaussian_decoder, beta)
-
-    def expected(self, row, beta=1.0):
-        """The terms' exact expectations."""
-        return [self.weights @ term for term in self.loss(row, beta, V)]
 
 
 linears = st.builds(Linear, st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 2))
@@ -321,62 +279,6 @@ def test_the_best_code_is_that_of_a_tempered_likelihood(seed, beta, other):
     worse = best.copy()
     worse[2:4] += normal(other, 2)
     at_most(limit - model.expected(worse, beta)[0], 1e-10)
-
-
-# --- habits of public code: each would be seen --------------------------------------------------------------
-
-
-@pytest.mark.equation("vae.latent", "vae.loss")
-def test_habit_the_latent_is_drawn_with_the_variance_as_its_deviation():
-    """z = μ + exp(log σ²)·ε: another deviation, and a loss that is no bound of anything."""
-    model = Linear(1, 2, 2)
-    q = Gaussian(np.zeros((3, 2)), np.log(np.full((3, 2), 0.25)))
-    agree(V.latent(None, q, np.ones((3, 2))), np.full((3, 2), 0.5))
-    apart(q.mu + np.exp(q.log_var), V.latent(None, q, np.ones((3, 2))), 0.2)
-
-    def slip(row):
-        V_, b, log_q, W, c, log_v = model.split(row)
-        x = repeated(model.x, len(model.eps))
-        z = x @ V_.T + b + np.exp(log_q) * model.eps
-        log_var = np.tile(log_q, (len(z), 1))
-        decoded = Gaussian(z @ W.T + c, log_v[None])
-        return model.weights @ V.negative_elbo(x, decoded, x @ V_.T + b, log_var, vae.gaussian_decoder).loss
-
-    agree(model.expected(model.parameters)[0], -model.exact(model.parameters), **TIGHT)
-    apart(slip(model.parameters), -model.exact(model.parameters), 0.01)
-
-
-@pytest.mark.equation("vae.loss")
-def test_habit_the_half_of_the_divergence_is_dropped():
-    """‖μ‖² + Σ (σ² − log σ² − 1) is β = 2 in disguise."""
-    model = Linear(2, 3, 2)
-    loss, reconstruction, kl = model.expected(model.parameters)
-    agree(loss, -model.exact(model.parameters), **TIGHT)
-    apart(reconstruction + 2 * kl, -model.exact(model.parameters), 0.1)
-    agree(reconstruction + 2 * kl, model.expected(model.parameters, beta=2.0)[0], **TIGHT)
-
-
-@pytest.mark.equation("vae.loss")
-def test_habit_one_term_is_a_sum_and_the_other_a_mean():
-    """The error averaged over pixels, the divergence summed over latents: β = number of pixels in disguise."""
-    model = Linear(3, 3, 2)
-    loss, reconstruction, kl = model.expected(model.parameters)
-    agree(loss, -model.exact(model.parameters), **TIGHT)
-    apart(reconstruction / 3 + kl, -model.exact(model.parameters), 0.1)
-    agree(3 * (reconstruction / 3 + kl), model.expected(model.parameters, beta=3.0)[0], **TIGHT)
-
-
-@pytest.mark.equation("vae.loss")
-def test_habit_the_batch_is_summed():
-    """The loss of an example does not know who else is in the batch, so the mean over a batch does not grow with it."""
-    x, mean, mu, log_var = normal(4, 4, 5, 3)
-    whole = V.negative_elbo(x, Gaussian(mean, 0.0), mu, log_var, vae.gaussian_decoder)
-    for i in range(5):
-        one = V.negative_elbo(
-            x[i : i + 1], Gaussian(mean[i : i + 1], 0.0), mu[i : i + 1], log_var[i : i + 1], vae.gaussian_decoder
-        )
-        agree([term[0] for term in one], [term[i] for term in whole], 1e-14, 1e-14)
-    apart(whole.loss.sum(), whole.loss.mean(), 1.0)
 
 
 # --- gradients, precision, shapes ---------------------------------------------------------------------------

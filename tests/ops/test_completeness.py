@@ -18,7 +18,9 @@ from scratchgen.backend import get
 
 
 def all_primitives():
-    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(scratchgen.__path__, "scratchgen.")]
+    names = [m.name for m in pkgutil.walk_packages(scratchgen.__path__, "scratchgen.")]
+    no_module = ("scratchgen.__main__", "scratchgen.cuda.")  # a command, and what needs CuPy
+    modules = [importlib.import_module(name) for name in names if not name.startswith(no_module)]
     return {id(p): p for m in modules for p in vars(m).values() if isinstance(p, Primitive)}
 
 

@@ -10,7 +10,7 @@ from replay_tools import Twin, agree, assert_same_bits, plain, rows, trainer
 import scratchgen as sg
 from scratchgen import functional as F
 from scratchgen import nn, ops, optim, tracing
-from scratchgen.autograd import Tensor, gradients
+from scratchgen.autograd import gradients
 from scratchgen.random import Generator
 
 X = rows(4, 3)
@@ -159,15 +159,14 @@ def test_noise_that_nobody_uses_is_drawn():
 # --- backends and threads -----------------------------------------------------------------------------------
 
 
-def test_on_another_backend_the_step_runs_as_it_is():
+def test_on_another_backend_nothing_is_recorded():
     with sg.backend("strict") as xp:
         network = small()
         replay = sg.replay(lambda x: network(x))
         x = xp.asarray(X[0][0])
         for _ in range(4):
             found = replay(x)
-            assert type(found) is Tensor
-            assert_same_bits(network(x).numpy(), found.numpy())
+            assert_same_bits(network(x).numpy(), xp.to_numpy(found))
     assert not replay.before
 
 

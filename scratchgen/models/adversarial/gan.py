@@ -32,6 +32,7 @@ from scratchgen.distributions import divergence
 from scratchgen.distributions.events import alike
 from scratchgen.models.system import Player, System
 from scratchgen.nn.mlp import MLP
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 
@@ -92,9 +93,7 @@ class AdversarialConfig:
     levels: int | None = 17
 
     def __post_init__(self) -> None:
-        for name in ("latent", "width", "depth", "k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "latent", "width", "depth", "k")
         if self.noise < 0:
             raise ValueError(f"{type(self).__name__}: noise must not be negative, not {self.noise}")
 

@@ -33,6 +33,7 @@ from scratchgen.models.flows.dequantise import bits_per_dim
 from scratchgen.models.system import System
 from scratchgen.nn.layers import Embedding, Linear, constants, weights
 from scratchgen.nn.module import Module
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 SIGHTS = ("raster", "vertical", "horizontal")
@@ -55,9 +56,7 @@ class PixelCNNConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("levels", "width", "layers", "kernel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PixelCNNConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "levels", "width", "layers", "kernel")
         if self.kernel % 2 == 0 or self.kernel == 1:
             raise ValueError(f"PixelCNNConfig: a kernel of {self.kernel} has no middle, or sees nothing but it")
         if len(self.shape) != 2 or min(self.shape) < 1:

@@ -25,6 +25,7 @@ from scratchgen.models.diffusion import bound
 from scratchgen.models.diffusion.process import clip_eps, mean_from_eps, normals, q_sample, times
 from scratchgen.models.diffusion.schedule import SCHEDULES, Schedule, pick
 from scratchgen.models.system import System
+from scratchgen.nn.settings import at_least_one
 from scratchgen.nn.unet import UNet, UNetConfig
 from scratchgen.random import Generator
 
@@ -49,8 +50,7 @@ class DDPMConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
 
     def __post_init__(self) -> None:
-        if self.T < 1:
-            raise ValueError(f"DDPMConfig: T must be at least 1, not {self.T}")
+        at_least_one(self, "T")
 
 
 class Loss(NamedTuple):

@@ -37,6 +37,7 @@ from scratchgen.distributions import gaussian
 from scratchgen.distributions.events import per_example, same_shape
 from scratchgen.models.energy import contrastive, langevin, metropolis
 from scratchgen.models.system import Player, System
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 Potential = Callable[[Any], Any]
@@ -101,9 +102,7 @@ class EBMConfig:
     def __post_init__(self) -> None:
         if len(self.shape) not in (1, 3) or min(self.shape) < 1:
             raise ValueError(f"EBMConfig: {self.shape} is neither (d,) nor (H, W, C)")
-        for name in ("width", "chains", "k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"EBMConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "width", "chains", "k")
         if not (self.s > 0 and self.epsilon > 0 and self.noise >= 0 and 0 <= self.restart <= 1):
             raise ValueError("EBMConfig: s and epsilon must be positive, noise at least 0, restart in [0, 1]")
         if self.buffer < self.chains or self.decay < 0:

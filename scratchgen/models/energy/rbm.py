@@ -38,6 +38,7 @@ from scratchgen.distributions import bernoulli
 from scratchgen.models.energy import ais, contrastive
 from scratchgen.models.system import Player, System
 from scratchgen.nn.layers import constants
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 ENUMERABLE = 20  # units of a side whose states can be counted
@@ -157,9 +158,7 @@ class RBMConfig:
     chains: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("pixels", "hidden", "k", "chains"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"RBMConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "pixels", "hidden", "k", "chains")
         if self.method not in ("pcd", "cd"):
             raise ValueError(f"RBMConfig: method is 'pcd' or 'cd', not {self.method!r}")
 

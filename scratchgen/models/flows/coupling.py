@@ -34,6 +34,7 @@ from scratchgen.models.flows.images import Logit, Scales, Squeeze, checkerboard,
 from scratchgen.nn import MLP, Conv2d, ResBlock
 from scratchgen.nn.layers import constants
 from scratchgen.nn.module import Module, Sequential
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 
@@ -55,9 +56,7 @@ class CouplingConfig:
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("couplings", "scales", "hidden", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"CouplingConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "couplings", "scales", "hidden", "blocks")
         if len(self.shape) not in (1, 3) or (len(self.shape) == 1) != (self.levels is None):
             raise ValueError(f"CouplingConfig: {self.shape} are no points (D,), nor images (H, W, C) with grey levels")
         if len(self.shape) == 1 and self.shape[0] < 2:

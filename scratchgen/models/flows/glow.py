@@ -35,6 +35,7 @@ from scratchgen.models.system import Player
 from scratchgen.nn import Conv2d
 from scratchgen.nn.layers import constants
 from scratchgen.nn.module import Module
+from scratchgen.nn.settings import at_least_one
 from scratchgen.random import Generator
 
 
@@ -55,9 +56,7 @@ class GlowConfig:
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("scales", "steps", "hidden", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"GlowConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "scales", "steps", "hidden", "blocks")
         squeezed(self.shape, self.scales)
 
 

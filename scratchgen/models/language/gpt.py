@@ -38,6 +38,7 @@ from scratchgen.models.flows.dequantise import bits_per_dim
 from scratchgen.models.system import System
 from scratchgen.nn.attention import Seen
 from scratchgen.nn.layers import Embedding, LayerNorm, Linear, SinusoidalEmbedding
+from scratchgen.nn.settings import at_least_one
 from scratchgen.nn.transformer import TransformerBlock
 from scratchgen.random import Generator
 
@@ -57,9 +58,7 @@ class GPTConfig:
     heads: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("symbols", "context", "width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"GPTConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "symbols", "context", "width", "layers", "heads")
         if self.width % self.heads:
             raise ValueError(f"GPTConfig: the width {self.width} does not divide into {self.heads} heads")
         if self.width % 2:

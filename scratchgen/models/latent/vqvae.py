@@ -37,6 +37,7 @@ from scratchgen.models.latent.quantise import Loss, Tally
 from scratchgen.models.system import Player, System
 from scratchgen.nn.layers import Conv2d, GroupNorm, Linear, weights
 from scratchgen.nn.module import Module
+from scratchgen.nn.settings import at_least_one
 from scratchgen.nn.unet import Downsample, ResBlock, Upsample
 from scratchgen.random import Generator
 
@@ -63,9 +64,7 @@ class VQVAEConfig:
     prior_dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("codes", "dims", "width", "groups", "halvings"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"VQVAEConfig: {name} must be at least 1, not {getattr(self, name)}")
+        at_least_one(self, "codes", "dims", "width", "groups", "halvings")
         side = 2**self.halvings
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[0] % side or self.shape[1] % side:
             raise ValueError(f"VQVAEConfig: the shape {self.shape} is not (H, W, C) with H and W divisible by {side}")
