@@ -122,8 +122,8 @@ def annealed(
     after: (x, i) ↦ the x to go on from, where a step at level i = 0 … L−1 has led to x; by default x itself.
     """
     alpha = annealed_steps(sigma, epsilon)
-    for i, (width, step) in enumerate(zip(sigma.tolist(), alpha.tolist(), strict=True)):
+    for i, (width, length) in enumerate(zip(sigma.tolist(), alpha.tolist(), strict=True)):
         for _ in range(T):
-            x = step_half(x, score(x, width), step, noise(x.shape))
+            x = step_half(x, score(x, width), length, noise(x.shape))
             x = x if after is None else after(x, i)
             yield x
