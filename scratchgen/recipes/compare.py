@@ -49,8 +49,8 @@ def measure(trained: Trained) -> list[dict[str, Any]]:
 
     Raises RecipeError for a system whose samples are no images, or that draws none.
     """
-    if len(trained.dataset.shape) != 3:
-        raise RecipeError(f"{trained.run.path}: {trained.recipe.id} draws no images")
+    if len(trained.dataset.shape) != 3 or not trained.recipe.samplers:
+        raise RecipeError(f"{trained.run.path}: {trained.recipe.id} draws no images like those of its data")
     rows, sets = [], {}
     for name, options in trained.recipe.samplers.items():
         began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class ContractiveRecipe(Recipe):
     lectures = "L4"
     file = "scratchgen/models/latent/contractive.py"
     dataset = "digits"
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {}  # not in the chart: walks from given images
     config_type = ContractiveConfig
     train = TrainConfig(
         steps=1000, batch_size=64, lr=4e-3, warmup=20, final_lr=0.02, ema_decay=0.98, checkpoint_every=250, log_every=5,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class RBMRecipe(Recipe):
     )  # fmt: skip
     whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
     options = ("steps",)
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {}  # not in the chart: black and white pictures
     equations = (
         ("p(x, z) = e^(xᵀWz + b·x + c·z)/Z", "pixels x and hidden units z, coupled across only"),
         ("p(z_j = 1 | x) = σ(c_j + Σ_i x_i·w_ij)", "one side, given the other: a step of the chain is two of these"),

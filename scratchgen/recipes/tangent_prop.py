@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class TangentPropRecipe(Recipe):
     lectures = "L4"
     file = "scratchgen/models/latent/tangent_classifier.py"
     dataset = "digits"
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {}  # not in the chart: moves given images
     config_type = TangentConfig
     train = TrainConfig(steps=800, batch_size=64, lr=3e-3, final_lr=0.02, checkpoint_every=200, log_every=5)
     equations = (

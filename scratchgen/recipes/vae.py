@@ -139,6 +139,7 @@ class BernoulliVAERecipe(VAERecipe):
     id = "vae_bernoulli"
     title = "VAE of black and white pictures"
     settings: ClassVar[Mapping[str, Any]] = {"decoder": "bernoulli"}
+    samplers: ClassVar[dict[str, dict[str, Any]]] = {}  # not in the chart: black and white pictures
 
 
 class BetaVAERecipe(VAERecipe):

@@ -95,7 +95,10 @@ def test_a_step_trains_and_an_answer_does_not():
     assert contender.answer()["loss"] < first["loss"]
 
 
-@pytest.mark.parametrize("name", [name for name in workloads.NAMES if name != "ddpm_unet_28"])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.long] if name == "gpt_char" else [])
+    for name in workloads.NAMES if name != "ddpm_unet_28"
+])  # fmt: skip
 def test_replayed_answers_and_steps_are_the_same_to_the_last_bit(name):
     """ddpm_unet_28 is the network of ddpm_unet_8 on more pixels."""
     workload = workloads.load(name)

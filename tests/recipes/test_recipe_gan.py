@@ -18,7 +18,7 @@ PICTURES = {
 }
 
 
-@pytest.fixture(params=PICTURES)
+@pytest.fixture(params=[pytest.param(id, marks=[pytest.mark.long] if id == "wgan" else []) for id in PICTURES])
 def judged(request, tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "TRAINING", TrainConfig(steps=3, batch_size=64))
     path = tmp_path / request.param

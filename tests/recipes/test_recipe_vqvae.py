@@ -15,7 +15,7 @@ PICTURES = {"samples.png", "prior.png", "rebuilt.png", "usage.png", "codebook.pn
 IDS = ("vqvae", "vqvae_ema")
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", ["vqvae", pytest.param("vqvae_ema", marks=pytest.mark.long)])
 def test_a_run_from_begin_to_end(id, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(judge, "TRAINING", TrainConfig(steps=3, batch_size=64))
     path = tmp_path / id

@@ -62,7 +62,7 @@ def same(one, two):
     return one.keys() == two.keys() and all(np.array_equal(one[k], two[k], equal_nan=False) for k in one)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [*(n for n in SYSTEMS if n != "ddpm"), pytest.param("ddpm", marks=pytest.mark.long)])
 def test_replay_changes_no_bit(name, ends, capsys):
     """Thirty steps with it and without: losses, weights, averages, optimisers, noise; and nobody fell back."""
     results = [train(SYSTEMS[name](Generator(3)), IMAGES, replace(RUN, replay=replay)) for replay in (False, True)]
