@@ -48,7 +48,7 @@ class ScoreSDERecipe(Recipe):
     config_type = ScoreSDEConfig
     noise: ClassVar[str] = "vp"
     train = TrainConfig(
-        steps=800, batch_size=80, shards=2, lr=8e-3, warmup=100, final_lr=0.02, clip=1.0, beta2=0.99,
+        steps=600, batch_size=80, shards=2, lr=8e-3, warmup=100, final_lr=0.02, clip=1.0, beta2=0.99,
         ema_decay=0.99, checkpoint_every=200, log_every=5,
     )  # fmt: skip
     options = ("steps", "solver")
