@@ -24,7 +24,7 @@ from scratchgen.train import loop, train
 WARM = 4  # turns: two warm up, one is captured, one replayed
 FITTED = [id for id, recipe in RECIPES.items() if isinstance(recipe, FittedRecipe)]
 DESCENDED = [id for id in RECIPES if id not in FITTED]
-SAMPLERS = [(id, name) for id in DESCENDED for name in RECIPES[id].samplers]
+SAMPLERS = [(id, name) for id in DESCENDED for name in RECIPES[id].samplers or [""]]
 
 MIXTURE = "linalg.cholesky", "the density of the mixture that is known, of full covariances, is of cuSOLVER's factors"
 NO_GRAPH = {"score_matching": MIXTURE, "product_of_experts": MIXTURE, "kl_directions": MIXTURE}
@@ -107,7 +107,7 @@ def test_a_training_step_stays_on_the_device(id):
 def test_a_sampler_stays_on_the_device(id, name):
     recipe = RECIPES[id]
     model = trained(recipe)
-    options = dict(recipe.samplers[name])
+    options = dict(recipe.samplers.get(name, {}))
     if "steps" in options:
         options["steps"] = 3
     with strict.watched() as seen:

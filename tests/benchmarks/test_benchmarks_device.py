@@ -1,5 +1,6 @@
 """The benchmarks' way on a device, on the backend that stands for one: all of it but CUDA's own events and counters."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -224,7 +225,8 @@ def test_without_a_device_there_is_one_line(monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("make") or bool(shutil.which("nvidia-smi")), reason="needs make, and no GPU")
 def test_make_says_so_before_it_installs_anything():
-    done = subprocess.run(["make", "bench", "BACKEND=cupy"], cwd=ROOT, capture_output=True, text=True)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", "bench", "BACKEND=cupy"], cwd=ROOT, env=plain, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == "make bench BACKEND=cupy: there is no NVIDIA GPU here, or no driver: nvidia-smi lists none\n"
     assert not (ROOT / ".venv-bench-cuda").exists()
