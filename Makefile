@@ -1,5 +1,6 @@
 # make demo   train a DDPM on handwritten digits, leave pictures and a page in runs/demo; goes on if it was stopped
 # make test   the whole test suite
+# make test-mpi  the tests of several processes, with the extra [mpi]
 # make verify every equation against its oracle, the misprints proven, wrong formulas killed; a page in runs/verify
 # make mutants  only the wrong formulas, one by one
 # make figures  train and judge every system, about two minutes each, those that are not yet in runs/; print the
@@ -29,7 +30,7 @@ RESULTS := runs/bench/gpu
 ON := --backend $(BACKEND) $(if $(PRECISION),--precision $(PRECISION)) $(if $(SIZES),--sizes $(SIZES))
 endif
 
-.PHONY: demo test test-long verify mutants figures bench lint clean
+.PHONY: demo test test-long test-mpi verify mutants figures bench lint clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,6 +47,10 @@ test: $(READY)
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-mpi: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mpi]'
+	$(BIN)/python -m pytest tests/train/test_train_parallel.py
 
 verify: $(READY)
 	$(BIN)/scratchgen verify --jobs $(JOBS)

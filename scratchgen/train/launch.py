@@ -14,6 +14,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from scratchgen.train.group import ALONE, Group, GroupError, MPIGroup
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # what Open MPI's mpiexec sets, and MPICH's and its kin
 RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")  # the last by launchers that tell no size
+HEARD = 0.5
+"""Seconds that mpiexec has to pass on what was written, before everything ends."""
 PATIENCE = 3.0
 """Seconds that a failing process waits for the others to fail in the same way."""
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -76,6 +79,7 @@ def joined() -> Iterator[Group]:
             heard.write(f"{said}scratchgen: process {group.rank} of {group.size} fails alone, which ends all; --resume "
                         "goes on from the last checkpoint, if there is one\n")  # fmt: skip
             heard.flush()
+            time.sleep(HEARD)
             group.abort(code)
         group.close()
         sys.exit(code)
