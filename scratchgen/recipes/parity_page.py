@@ -124,6 +124,7 @@ def draw(path: Path, findings: Sequence[Finding], there: str) -> None:
         axes.semilogy(steps, [max(x, LEAST) for x in ours], color="#2456a6", lw=1.2, label=there)
         axes.set_title(f.id, loc="left", fontsize=8, color="black" if f.holds() else "#b3261e")
         axes.tick_params(labelsize=7)
+        axes.yaxis.set_minor_formatter("")  # powers of ten are enough
         axes.grid(alpha=0.25)
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8, frameon=False)
     fig.supxlabel("step", fontsize=8)
