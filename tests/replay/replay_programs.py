@@ -209,7 +209,7 @@ def written(env, i, j, k):
     """Writing to an array of one's own, while looks at it are about."""
     x = pick(env, i)
     mine = type(x) is type(env[0])  # not so an array that NumPy made of constants
-    y = x.copy() if mine else np.maximum(x, env[0].reshape(-1)[:0].sum().astype(x.dtype) - 9)
+    y = x.copy() if mine else np.maximum(x, env[0].reshape(-1)[:0].sum().astype(x.dtype) - 9).reshape(x.shape)
     look = y[index_of(y.shape, j, k)]
     fit = [b for b in env if fits(b.shape, look.shape) and np.broadcast_shapes(b.shape, look.shape) == look.shape]
     b = pick(fit, j // 3) if fit else 0.5
