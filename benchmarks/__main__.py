@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Collection
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,17 @@ BACKENDS = ("cupy", "strict")  # strict: the same path without a device, for tes
 QUICK = {"steps": 6, "rounds": 3, "seconds": 0.02, "warm": 0.02}
 
 
-def chosen(_: Any, __: Any, text: str) -> list[str]:
-    """The contenders in a list with commas."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in CONTENDERS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(CONTENDERS)}")
-    return names
+def some_of(known: Collection[str]) -> Callable[..., list[str]]:
+    """The callback of an option that takes a list with commas."""
+
+    def chosen(_: Any, __: Any, text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        for name in names:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}")
+        return names
+
+    return chosen
 
 
 def backend(_: Any, __: Any, name: str) -> str:
@@ -39,19 +44,10 @@ def backend(_: Any, __: Any, name: str) -> str:
     return name
 
 
-def sizes(_: Any, __: Any, text: str) -> list[str]:
-    """The sizes in a list with commas."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in SIZES:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(SIZES)}")
-    return names
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("names", metavar="[WORKLOAD]...", nargs=-1, type=click.Choice(workloads.NAMES))
-@click.option("--contenders", default=",".join(CONTENDERS), callback=chosen, show_default=True, metavar="A,B,…",
-              help="Who takes part.")
+@click.option("--contenders", default=",".join(CONTENDERS), callback=some_of(CONTENDERS), show_default=True,
+              metavar="A,B,…", help="Who takes part.")
 @click.option("--steps", type=click.IntRange(min=1), default=Plan.steps, show_default=True,
               help="Steps to time, at least, of each contender.")
 @click.option("--rounds", type=click.IntRange(min=1), default=Plan.rounds, show_default=True,
@@ -62,7 +58,7 @@ def sizes(_: Any, __: Any, text: str) -> list[str]:
               help="Where all of them compute: on the host, or on a GPU.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], show_default=True,
               help="Of everybody's products, on a GPU.")
-@click.option("--sizes", default=",".join(SIZES), callback=sizes, show_default=True, metavar="A,B,…",
+@click.option("--sizes", default=",".join(SIZES), callback=some_of(SIZES), show_default=True, metavar="A,B,…",
               help="Of the batches, on a GPU.")
 @click.option("--json", "json_file", type=FILE, help="Where the results go, with machine, versions and spread.")
 @click.option("--picture", type=FILE, help="Where the picture goes.")

@@ -28,6 +28,7 @@ from scratchgen import convolution, fastconv, fastmath, philox, transfers
 from scratchgen.fused import Fused
 from scratchgen.precision import FLOAT32, emulated
 from scratchgen.quicker import Quicker
+from scratchgen.tracing import filled
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
@@ -103,17 +104,17 @@ class Backend(Fused):
 
     def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
         """`convolution.correlate`, its result written to `out` if there is one; its two adjoints follow."""
-        return _given(out, convolution.correlate(self, x, w, stride, frame, groups))
+        return filled(out, convolution.correlate(self, x, w, stride, frame, groups))
 
     def correlate_adjoint_x(
         self, h: Array, w: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
-        return _given(out, convolution.adjoint_x(self, h, w, shape, stride, frame, groups))
+        return filled(out, convolution.adjoint_x(self, h, w, shape, stride, frame, groups))
 
     def correlate_adjoint_w(
         self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
-        return _given(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
+        return filled(out, convolution.adjoint_w(self, x, h, shape, stride, frame, groups))
 
     def products(self, precision: str) -> Any:
         """`matmul`, `einsum`, `correlate` and its adjoints in a precision (`scratchgen.precision`)."""
@@ -135,7 +136,7 @@ class Backend(Fused):
         out: Array = None,
     ) -> Array:  # fmt: skip
         """Numbers of a law of `philox`, and the stream moved on; written to `out` if there is one."""
-        return _given(out, philox.draw(law, stream, shape, dtype, *bounds))
+        return filled(out, philox.draw(law, stream, shape, dtype, *bounds))
 
     def scatter_add(self, shape: tuple[int, ...], index: Any, values: Array, out: Array | None = None) -> Array:
         """Zeros of `shape` with `values` added at `index`: repeated places receive the sum."""
@@ -200,14 +201,6 @@ class NumpyBackend(Quicker, Backend):
         if fastconv.suits(x, h, groups):
             return fastconv.adjoint_w(x, h, shape, stride, frame, out)
         return super().correlate_adjoint_w(x, h, shape, stride, frame, groups, out)
-
-
-def _given(out: Array, result: Array) -> Array:
-    """The result, written to `out` if there is one."""
-    if out is None:
-        return result
-    out[...] = result
-    return out
 
 
 def is_basic(index: Any) -> bool:

@@ -64,11 +64,7 @@ def rounded(xp: Any, x: Any, out: Any = None, *, precision: str) -> Any:
     bits = x.view("uint32")
     odd = (bits >> dropped) & 1
     nearest = (bits + (odd + ((1 << (dropped - 1)) - 1))) & ((1 << 32) - (1 << dropped))
-    result = xp.where(xp.isnan(x), x, nearest.view("float32"))
-    if out is None:
-        return result
-    out[...] = result
-    return out
+    return tracing.filled(out, xp.where(xp.isnan(x), x, nearest.view("float32")))
 
 
 class Lowered:

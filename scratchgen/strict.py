@@ -17,10 +17,11 @@ import numpy as np
 from scipy import special as scipy_special
 
 from scratchgen import guard
-from scratchgen.backend import Backend, Step, _given, numpy
+from scratchgen.backend import Backend, Step, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
 from scratchgen.manners import check_added, mannered
 from scratchgen.rehearsal import Rehearsal
+from scratchgen.tracing import filled
 
 __all__ = ["CaptureError", "StrictArray", "StrictBackend", "capturing", "compare", "watched"]
 
@@ -355,7 +356,7 @@ class StrictBackend(Backend):
         return _run("noise_stream", numpy.noise_stream, drawn, key)
 
     def noise(self, law: str, stream: StrictArray, shape: Any, dtype: Any, bounds: Any = (), out: Any = None) -> Any:
-        return _given(out, _run("noise", numpy.noise, law, stream._a, shape, dtype, bounds))
+        return filled(out, _run("noise", numpy.noise, law, stream._a, shape, dtype, bounds))
 
     def asarray(self, host: Any, dtype: Any = None) -> StrictArray:
         if isinstance(host, StrictArray):

@@ -43,3 +43,11 @@ def whole(forward: Callable[..., Any]) -> Callable[..., Any]:
         return forward(xp, *arrays, **settings) if here is None else here.whole(forward, xp, arrays, settings)
 
     return call
+
+
+def filled(out: Any, result: Any) -> Any:
+    """What such a function returns: the result, written to `out` if there is one."""
+    if out is None:
+        return result
+    out[...] = result
+    return out

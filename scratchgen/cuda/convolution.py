@@ -21,6 +21,7 @@ from typing import Any
 
 from scratchgen import convolution
 from scratchgen.convolution import Frame, outer_frame, output_size, turned
+from scratchgen.tracing import filled
 
 NO_FRAME: Frame = ((0, 0), (0, 0))
 
@@ -47,7 +48,7 @@ def correlate(xp: Any, x: Any, w: Any, stride: int, frame: Frame, groups: int, o
     shapes = framed, w.shape, result
     if stride == groups == 1 and len(x) and shifted_numbers(*shapes) < gathered_numbers(*shapes):
         return shifted(xp, convolution.framed(xp, x, frame), w, result, out)
-    return _given(out, convolution.correlate(xp, x, w, stride, frame, groups))
+    return filled(out, convolution.correlate(xp, x, w, stride, frame, groups))
 
 
 def adjoint_x(
@@ -57,14 +58,14 @@ def adjoint_x(
     outer = outer_frame(h.shape, w.shape, shape, frame)
     if stride == 1 and min(*outer[0], *outer[1]) >= 0:
         return correlate(xp, h, turned(xp, w, groups), 1, outer, groups, out)
-    return _given(out, convolution.adjoint_x(xp, h, w, shape, stride, frame, groups))
+    return filled(out, convolution.adjoint_x(xp, h, w, shape, stride, frame, groups))
 
 
 def adjoint_w(
     xp: Any, x: Any, h: Any, shape: tuple[int, ...], stride: int, frame: Frame, groups: int, out: Any = None
 ) -> Any:
     """As `convolution.adjoint_w`."""
-    return _given(out, convolution.adjoint_w(xp, x, h, shape, stride, frame, groups))
+    return filled(out, convolution.adjoint_w(xp, x, h, shape, stride, frame, groups))
 
 
 def shifted(xp: Any, x: Any, w: Any, result: tuple[int, ...], out: Any = None) -> Any:
@@ -81,11 +82,4 @@ def shifted(xp: Any, x: Any, w: Any, result: tuple[int, ...], out: Any = None) -
         for v in range(kw):
             begin = u * pitch + v
             xp.product(pixels[begin : begin + length], w[u, v], added, add=bool(u or v))
-    return y if kh == kw == 1 else _given(out, y[:, : result[1], : result[2]].copy())
-
-
-def _given(out: Any, result: Any) -> Any:
-    if out is None:
-        return result
-    out[...] = result
-    return out
+    return y if kh == kw == 1 else filled(out, y[:, : result[1], : result[2]].copy())

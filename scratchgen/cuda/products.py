@@ -12,6 +12,7 @@ import cupy
 
 from scratchgen.cuda import contraction, convolution, gemm
 from scratchgen.precision import FLOAT32, Lowered, rounded
+from scratchgen.tracing import filled
 
 Array = Any
 
@@ -35,10 +36,7 @@ class Products:
         y = gemm.matmul(rows, columns, None, self.precision)
         y = y[..., 0] if b.ndim == 1 else y
         y = y[..., 0] if a.ndim == 1 == b.ndim else y[..., 0, :] if a.ndim == 1 else y
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        return filled(out, y)
 
     def einsum(self, subscripts: str, *operands: Array, **options: Any) -> Array:
         """np.einsum; of two operands, by one product of matrices."""

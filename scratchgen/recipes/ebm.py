@@ -15,7 +15,7 @@ from scratchgen.models.energy import EBM, EBMConfig
 from scratchgen.random import Generator
 from scratchgen.recipes import ebm_2d_pictures, ebm_pictures
 from scratchgen.recipes.quality import JUDGED, judged, quality_table, rounded
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import KEEPS_CHAINS, Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
@@ -41,7 +41,7 @@ class EBMRecipe(Recipe):
         steps=2000, batch_size=100, lr=1e-3, warmup=100, final_lr=0.02, beta1=0.5, ema_decay=0.99,
         checkpoint_every=500, log_every=10,
     )  # fmt: skip
-    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
+    whole = KEEPS_CHAINS
     options = ("steps", "solver")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {f"Langevin, {k} steps": {"steps": k} for k in (100, STEPS)}
     equations = (

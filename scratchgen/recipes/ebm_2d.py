@@ -14,7 +14,7 @@ from scratchgen.models.energy import EBM, EBMConfig
 from scratchgen.models.energy.deep import KERNELS
 from scratchgen.random import Generator
 from scratchgen.recipes import clouds, ebm_2d_pictures, pictures
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import KEEPS_CHAINS, Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import TrainConfig
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
@@ -43,7 +43,7 @@ class EBM2DRecipe(Recipe):
         steps=1500, batch_size=256, lr=3e-3, final_lr=0.02, beta1=0.5, ema_decay=0.99, checkpoint_every=500,
         log_every=10,
     )  # fmt: skip
-    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
+    whole = KEEPS_CHAINS
     options = ("steps", "solver")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {name: {"solver": kernel} for kernel, name in NAMES.items()}
     equations = (

@@ -16,6 +16,7 @@ from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recipes.recipe import Recipe, RecipeError, Trained
 from scratchgen.train import ALONE, CheckpointError, Group, RunFolder, TrainConfig, as_json, checkpoint
+from scratchgen.train.config import generator
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
 
@@ -53,7 +54,7 @@ class FittedRecipe(Recipe):
         with run.lock():
             if run.checkpoint.exists() and not self._is_stale(run):
                 return
-            rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
+            rng = generator(config, NOISE)
             total = self.expected(system, dataset, config.steps)
             step = 0
             with ExitStack() as stack:

@@ -16,7 +16,7 @@ from scratchgen.models.energy import RBM, RBMConfig, ais, rbm
 from scratchgen.random import Generator
 from scratchgen.recipes import rbm_pictures
 from scratchgen.recipes.quality import JUDGED, judged, quality_table
-from scratchgen.recipes.recipe import Recipe, RecipeError, Results, Trained, on_host
+from scratchgen.recipes.recipe import KEEPS_CHAINS, Recipe, RecipeError, Results, Trained, on_host
 from scratchgen.train import RunFolder, TrainConfig, train
 from scratchgen.train.progress import Bar
 from scratchgen.train.report import Picture, Table
@@ -53,7 +53,7 @@ class RBMRecipe(Recipe):
     train = TrainConfig(
         steps=4000, batch_size=100, lr=3e-2, final_lr=0.01, weight_decay=0.01, checkpoint_every=1000, log_every=20,
     )  # fmt: skip
-    whole = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
+    whole = KEEPS_CHAINS
     options = ("steps",)
     samplers: ClassVar[dict[str, dict[str, Any]]] = {}  # not in the chart: black and white pictures
     equations = (

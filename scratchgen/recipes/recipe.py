@@ -15,10 +15,13 @@ from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.train import ALONE, Group, RunFolder, TrainConfig, from_json, load_weights, train
+from scratchgen.train.config import generator
 from scratchgen.train.report import Page, Passage, Picture, Table, write_page
 
 SAMPLING = ("steps", "eta", "solver", "temperature", "top_k", "prompt")
 """All options that samplers have, as the command line offers them."""
+KEEPS_CHAINS = "keeps its chains from one minibatch to the next, and every minibatch moves them on"
+"""A `Recipe.whole` of systems with a memory."""
 
 
 class RecipeError(ValueError):
@@ -46,9 +49,7 @@ class Trained:
 
     def rng(self, purpose: int, seed: int | None = None) -> Generator:
         """A generator for one purpose, from the run's seed or another, of the mode that the run was trained with."""
-        config = self.run.config.train
-        seeds = np.random.SeedSequence(config.seed if seed is None else seed, spawn_key=(1 << 30, purpose))
-        return Generator(seeds, config.noise or "host")
+        return generator(self.run.config.train, 1 << 30, purpose, seed=seed)
 
 
 class Recipe:

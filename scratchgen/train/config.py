@@ -9,7 +9,10 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from scratchgen.precision import PRECISIONS, Precision
+from scratchgen.random import Generator
 
 T = TypeVar("T")
 
@@ -80,6 +83,12 @@ class TrainConfig:
         _require(self.precision == "float32" or self.dtype == "float32", f"precision {self.precision!r} is of float32")
         _require(self.noise in (None, "host", "counter"), f"noise is 'host' or 'counter', not {self.noise!r}")
         _require(self.optimiser == "adam" or self.weight_decay == 0, "weight_decay needs optimiser 'adam'")
+
+
+def generator(config: TrainConfig, *purpose: int, seed: int | None = None) -> Generator:
+    """Random numbers of a run for one purpose, a child of its seed or of another, drawn where its noise is."""
+    seeds = np.random.SeedSequence(config.seed if seed is None else seed, spawn_key=purpose)
+    return Generator(seeds, config.noise or "host")
 
 
 def settled(config: TrainConfig, own_noise: str) -> TrainConfig:

@@ -22,7 +22,7 @@ from scratchgen.random import Generator
 from scratchgen.replay import replay
 from scratchgen.train import checkpoint
 from scratchgen.train.checkpoint import CheckpointError
-from scratchgen.train.config import TrainConfig, as_json
+from scratchgen.train.config import TrainConfig, as_json, generator
 from scratchgen.train.group import ALONE, Group, GroupError
 
 MAY_CHANGE = ("steps", "checkpoint_every", "replay")  # between a run and its continuation
@@ -181,7 +181,7 @@ class State:
         for player in self.players:
             if config.shards > 1 and not player.whole:
                 player.untouchable = [x for flat in self.memory for x in flat.parameters]
-        self.rng = Generator(np.random.SeedSequence(config.seed, spawn_key=(NOISE,)), config.noise or "host")
+        self.rng = generator(config, NOISE)
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
