@@ -20,6 +20,7 @@ from scratchgen.autograd import (
 from scratchgen.backend import BackendError, backend, float32, float64, use
 from scratchgen.precision import precision
 from scratchgen.replay import ReplayError, replay
+from scratchgen.replayed import replayed
 from scratchgen.version import VERSION
 
 __version__ = VERSION
@@ -27,5 +28,5 @@ __version__ = VERSION
 __all__ = [
     "BackendError", "GradientError", "ReplayError", "Tensor", "backend", "check_grads", "float32", "float64",
     "from_dlpack", "functional", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "ops", "precision", "random",
-    "replay", "stop_gradient", "tensor", "use", "value_and_grad", "vjp",
+    "replay", "replayed", "stop_gradient", "tensor", "use", "value_and_grad", "vjp",
 ]  # fmt: skip

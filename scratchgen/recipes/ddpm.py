@@ -64,6 +64,7 @@ class DDPMRecipe(Recipe):
         return DDPM(config, rng=rng)
 
     options = ("steps", "eta")
+    repeated = ("net",)
     samplers: ClassVar[dict[str, dict[str, Any]]] = {
         "DDPM": {}, **{f"DDIM {s}": {"steps": s, "eta": 0.0} for s in (5, 10, 20, 50)}
     }  # fmt: skip

@@ -37,6 +37,7 @@ class DenoisingRecipe(Recipe):
         steps=4000, batch_size=500, lr=3e-3, warmup=50, final_lr=0.01, ema_decay=0.995, checkpoint_every=1000,
         log_every=20,
     )  # fmt: skip
+    repeated = ("score",)
     equations = (
         ("L = ‖x − r(x + σ·ε)‖²", "noise is added; what comes back should be x"),
         ("r*(x̃) = E[x | x̃]", "the best that can come back"),

@@ -43,6 +43,7 @@ class EBMRecipe(Recipe):
     )  # fmt: skip
     whole = KEEPS_CHAINS
     options = ("steps", "solver")
+    repeated = ("f", "score")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {f"Langevin, {k} steps": {"steps": k} for k in (100, STEPS)}
     equations = (
         ("p(x) = e^f(x)/Z,  f(x) = g_θ(x) − ‖x‖²/(2s²)", "any network g_θ; its constant Z is not needed"),

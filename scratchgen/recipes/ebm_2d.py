@@ -45,6 +45,7 @@ class EBM2DRecipe(Recipe):
     )  # fmt: skip
     whole = KEEPS_CHAINS
     options = ("steps", "solver")
+    repeated = ("f", "score")
     samplers: ClassVar[dict[str, dict[str, Any]]] = {name: {"solver": kernel} for kernel, name in NAMES.items()}
     equations = (
         ("p(x) = e^f(x)/Z,  f(x) = g_θ(x) − ‖x‖²/(2s²)", "any network g_θ; its constant Z is not needed to learn"),

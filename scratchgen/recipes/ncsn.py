@@ -42,6 +42,7 @@ class NCSNRecipe(Recipe):
         ema_decay=0.99, checkpoint_every=200, log_every=5,
     )  # fmt: skip
     options = ("steps",)
+    repeated = ("net",)
     equations: ClassVar[tuple[tuple[str, str], ...]] = (
         ("σ_i = σ_1·(σ_L/σ_1)^((i−1)/(L−1))", "the levels of noise"),
         ("L = E σ²·½‖s_θ(x + σε, σ) + ε/σ‖²", "what is minimised: the score of the data at every level"),

@@ -49,6 +49,7 @@ class PixelCNNRecipe(Recipe):
         ("L = −log p(k) / (H·W·log 2)", "what is minimised: bits per pixel, exactly"),
     )
     options = ("temperature",)
+    repeated = ("net.last",)
 
     def configure(self, dataset: Dataset) -> PixelCNNConfig:
         shape, levels = dataset.shape, dataset.levels

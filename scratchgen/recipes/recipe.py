@@ -14,6 +14,7 @@ from scratchgen.cores import side_by_side
 from scratchgen.data import Dataset
 from scratchgen.models.system import System
 from scratchgen.random import Generator
+from scratchgen.replayed import replayed
 from scratchgen.train import ALONE, Group, RunFolder, TrainConfig, from_json, load_weights, train
 from scratchgen.train.config import generator
 from scratchgen.train.report import Page, Passage, Picture, Table, write_page
@@ -67,6 +68,8 @@ class Recipe:
     """What its sampler can be asked for, of `SAMPLING`."""
     samplers: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     """Those worth comparing: a name, and the options it stands for."""
+    repeated: ClassVar[tuple[str, ...]] = ()
+    """What its samplers ask over and over, to be `replayed`: names of networks or methods of the system."""
     whole: ClassVar[str] = ""
     """Why its minibatches cannot be divided among shards or processes, if they cannot."""
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".npy")
@@ -145,7 +148,8 @@ class Recipe:
         dataset = data.load(run.config.dataset, run.config.data_folder)
         system = self.restore(run)
         step = load_weights(system, run.checkpoint)
-        return Trained(run, self, dataset, system.frozen(), step, system.size())
+        repeated = self.repeated if run.config.train.replay else ()
+        return Trained(run, self, dataset, replayed(system, *repeated), step, system.size())
 
 
 def flag(option: str) -> str:

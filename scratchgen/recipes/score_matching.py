@@ -41,6 +41,7 @@ class ScoreMatchingRecipe(Recipe):
         checkpoint_every=500, log_every=10,
     )  # fmt: skip
     options = ("steps",)
+    repeated = ("score",)
     equations = (
         ("½E‖∇log p − s‖² = E[½‖s‖² + tr ∇s] + ½E‖∇log p‖²", "Fisher's divergence, by parts: no ∇log p is needed"),
         ("tr ∇s = E vᵀ∇s·v", "Hutchinson: one walk back instead of one per dimension"),

@@ -52,6 +52,7 @@ class ScoreSDERecipe(Recipe):
         ema_decay=0.99, checkpoint_every=200, log_every=5,
     )  # fmt: skip
     options = ("steps", "solver")
+    repeated = ("net",)
     samplers: ClassVar[dict[str, dict[str, Any]]] = {
         name: {"solver": solver, **({"steps": steps} if steps else {})} for name, (solver, steps) in PLAN.items()
     }

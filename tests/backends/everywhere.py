@@ -7,9 +7,10 @@ from scratchgen.models.autoregressive import PixelCNNConfig
 from scratchgen.models.directions import DirectionsConfig
 from scratchgen.models.language import GPTConfig
 from scratchgen.models.score.ncsn import NCSNConfig
-from scratchgen.nn import UNetConfig
+from scratchgen.nn import Module, UNetConfig
 from scratchgen.random import Generator
 from scratchgen.recipes.recipe import Trained
+from scratchgen.replayed import Asked, Replayed, replayed
 
 EXAMPLES, BATCH = 200, 4
 SIZES = {
@@ -51,4 +52,20 @@ def trained(recipe):
     """The small system as samplers want it."""
     dataset = dataset_of(recipe)
     system = built(recipe, dataset)
-    return Trained(None, recipe, dataset, system.frozen(), 1, system.size())
+    return Trained(None, recipe, dataset, replayed(system, *recipe.repeated), 1, system.size())
+
+
+def answering(model):
+    """What is replayed in a system, by name."""
+    found = {}
+
+    def visit(name, x):
+        for key, value in vars(x).items():
+            if isinstance(value, (Asked, Replayed)):
+                found[name + key] = getattr(value, "asked", value)
+            elif isinstance(value, Module):
+                visit(f"{name}{key}.", value)
+
+    visit("", model.system)
+    assert sorted(found) == sorted(model.recipe.repeated)
+    return found

@@ -5,13 +5,14 @@ nothing, and can be captured as a CUDA graph.  A sampler brings in at most what 
 with), and takes its samples out once, at the end.  What is not so stands in the tables, with the reason.
 """
 
+import importlib
 import inspect
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from everywhere import BATCH, built, dataset_of, trained
+from everywhere import BATCH, answering, built, dataset_of, trained
 
 import scratchgen as sg
 from scratchgen import ops, strict
@@ -104,7 +105,9 @@ def test_a_training_step_stays_on_the_device(id):
 
 
 @pytest.mark.parametrize(("id", "name"), SAMPLERS)
-def test_a_sampler_stays_on_the_device(id, name):
+def test_a_sampler_stays_on_the_device(id, name, monkeypatch):
+    """And what it asks over and over becomes a graph."""
+    monkeypatch.setattr(importlib.import_module("scratchgen.replayed"), "FIRST", 0)
     recipe = RECIPES[id]
     model = trained(recipe)
     options = dict(recipe.samplers.get(name, {}))
@@ -113,6 +116,9 @@ def test_a_sampler_stays_on_the_device(id, name):
     with strict.watched() as seen:
         recipe.sample(model, 3, Generator(0, "counter"), **options)
     check(seen, *CROSSINGS.get((id, name), OTHERWISE)[:3])
+    asked = answering(model)
+    assert not [x.refused for x in asked.values() if x.refused]
+    assert bool(asked) == any(x.fast.graphs for x in asked.values())
 
 
 @pytest.mark.parametrize("id", FITTED)

@@ -181,7 +181,11 @@ class Gated(Module):
     def rows(self, x: Any) -> Callable[[Any], Any]:
         """The last row's symbols (B, 1, W, c) ↦ its logits (B, 1, W, L), once x (B, r, W, c) is known above it."""
         told = [here[:, -1:] for here in self.above(x)]
-        return lambda row: self.head(self.along(row, told))
+        return lambda row: self.last(row, told)
+
+    def last(self, row: Any, told: list[Any]) -> Any:
+        """The same of a row and what it is told of those above."""
+        return self.head(self.along(row, told))
 
 
 class Plain(Module):
@@ -203,7 +207,10 @@ class Plain(Module):
 
     def rows(self, x: Any) -> Callable[[Any], Any]:
         """As `Gated.rows`, by going over all the rows again."""
-        return lambda row: self(ops.concatenate([x[:, :-1], row], axis=1))[:, -1:]
+        return lambda row: self.last(row, x[:, :-1])
+
+    def last(self, row: Any, above: Any) -> Any:
+        return self(ops.concatenate([above, row], axis=1))[:, -1:]
 
 
 class PixelCNN(System):
