@@ -17,6 +17,7 @@ from everywhere import BATCH, answering, built, dataset_of, trained
 import scratchgen as sg
 from scratchgen import ops, strict
 from scratchgen.backend import get
+from scratchgen.models.latent.denoising import Denoising
 from scratchgen.random import Generator
 from scratchgen.recipes import RECIPES
 from scratchgen.recipes.fitted import FittedRecipe
@@ -248,19 +249,21 @@ def test_what_hides_in_a_step_is_found_with_its_line(hide, what):
     assert re.search(rf"{re.escape(what)} at \S*test_everywhere\.py:{places[0]}\b", str(caught.value))
 
 
-def test_what_hides_in_a_sampler_is_found_with_its_line(monkeypatch):
+def test_what_hides_in_a_sampler_is_found_with_its_line(monkeypatch, caplog):
+    """And said, where a graph would have been made of it."""
     recipe, places = RECIPES["denoising"], []
-    model = trained(recipe)
-    score = model.system.score if hasattr(model.system, "score") else None
-    assert score is not None
+    score = Denoising.score
 
-    def hidden(x, *rest):
+    def hidden(system, x):
         places.append(line())
         shift = sg.tensor([0.0, 0.0]).value
-        return score(x + shift, *rest)
+        return score(system, x + shift)
 
-    monkeypatch.setattr(type(model.system), "score", lambda self, *args: hidden(*args))
+    monkeypatch.setattr(Denoising, "score", hidden)
+    model = trained(recipe)
     with strict.watched() as seen:
         recipe.sample(model, 3, Generator(0, "counter"))
-    with pytest.raises(AssertionError, match=rf"{len(places)} × copy in: .*test_everywhere\.py:{places[0]}\b"):
+    where = rf"test_everywhere\.py:{places[0]}\b"
+    with pytest.raises(AssertionError, match=rf"{len(places)} × copy in: .*{where}"):
         check(seen, *OTHERWISE[:3])
+    assert re.search(rf"replay: copy in: .*{where}.*asked without replay", caplog.text)
