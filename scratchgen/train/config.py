@@ -37,7 +37,7 @@ class TrainConfig:
     dtype            of the parameters and of floating-point data
     precision        of products and convolutions; "bf16" and "tf32" round their operands
     replay           record a step's array calls and replay them, on a device the whole update as a graph of kernels:
-                      the same numbers, faster
+                      the same numbers, faster; what samplers of the run ask over and over, too
     noise            the mode of the noise's `random.Generator`, "host" or "counter"; None: the backend's own, which is
                       "counter" on a GPU and "host" elsewhere.  Weights begin with host numbers in any case
 
