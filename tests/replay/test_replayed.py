@@ -28,19 +28,29 @@ def soon(monkeypatch):
     monkeypatch.setattr(importlib.import_module("scratchgen.replayed"), "FIRST", FIRST)
 
 
+class Calls:
+    """How often a field and its frozen twins were asked."""
+
+    made = 0
+
+
 class Field(Module):
     """A system with a network, a method that asks it, and a sampler that asks the method."""
 
     def __init__(self):
         self.net = nn.MLP(3, 8, 3, rng=Generator(0))
-        self.calls = []
+        self.calls = Calls()
 
     def ask(self, x, t, sign=1, way="up"):
-        self.calls.append(way)
+        self.calls.made += 1
         return self.net(x * t) * sign if way == "up" else self.net(x) - t
 
     def reads(self, x, t):
+        self.calls.made += 1
         return self.net(x) * float(ops.mean(x)) * t
+
+    def drawn(self, x, rng, shifts=frozenset()):
+        return self.net(x + rng.standard_normal(x.shape) + sum(shifts))
 
     def walk(self, x, steps=20, method="ask", **options):
         field = self.frozen()
@@ -72,9 +82,9 @@ def test_the_same_bits_in_every_call_and_the_method_is_asked_no_more():
     model = sg.replayed(field, "ask")
     check(field, model, start(), 30)
     assert len(asked(model).fast.ready) == 1
-    before = len(field.calls)
+    before = field.calls.made
     model.walk(start())
-    assert len(field.calls) == before
+    assert field.calls.made == before == 30 + RECORDED
     assert "ask" not in vars(field)
 
 
@@ -94,9 +104,27 @@ def test_a_number_is_part_of_a_recording():
     field = Field()
     model, x = sg.replayed(field, "ask"), start()
     for k in range(2 * KEPT):
-        for t in (0.5, k / 7):
-            assert_same_bits(field.frozen().ask(x, t), model.ask(x, t))
+        for t, sign in ((0.5, 1), (k / 7, 1), (0.5, k + 2)):
+            assert_same_bits(field.frozen().ask(x, t, sign=sign), model.ask(x, t, sign=sign))
+    assert asked(model).refused is None
     assert len(asked(model).fast.ready) == 1
+
+
+def test_what_is_neither_array_nor_number_is_asked_as_it_is():
+    field = Field()
+    model, x, rng, other = sg.replayed(field, "drawn"), start(), Generator(1), Generator(1)
+    for _ in range(2 * RECORDED):
+        assert_same_bits(field.frozen().drawn(x, rng), model.drawn(x, other))
+        assert_same_bits(field.frozen().drawn(x, rng, {1.0}), model.drawn(x, other, {1.0}))
+    assert not asked(model, "drawn").fast.before
+
+
+def test_results_are_the_callers_own():
+    field = Field()
+    model, x = sg.replayed(field, "ask"), start()
+    found = [model.ask(x, time(x, k)) for k in range(3 * RECORDED)]
+    for k, one in enumerate(found):
+        assert_same_bits(field.frozen().ask(x, time(x, k)), one)
 
 
 def test_a_network():
@@ -229,7 +257,14 @@ def test_what_cannot_be_replayed_answers_itself_and_says_so_once(backend, caplog
             found, wanted = model.walk(x, method="reads"), field.walk(x, method="reads")
             assert_same_bits(*map(get(backend).to_numpy, (found, wanted)))
         model.walk(x)
-    (line,) = [record.getMessage() for record in caplog.records]
+        before = field.calls.made
+        model.walk(x, 7, method="reads")
+        assert field.calls.made == before + 7  # tried no more
+        again = sg.replayed(field, "reads")
+        side_by_side(lambda x: again.walk(x, method="reads"), [x] * 8)
+        asked(again, "reads").refuse(asked(again, "reads").refused)  # as another thread may
+    (line, other) = [record.getMessage() for record in caplog.records]
+    assert line == other
     assert re.fullmatch(r"replay: .*float\(\).*test_replayed\.py:\d+.*; asked without replay, .*same numbers", line)
     assert asked(model, "reads").refused
     assert asked(model).refused is None
