@@ -37,6 +37,13 @@ class CaptureError(RuntimeError):
     """What a CUDA graph cannot capture, or would replay with old numbers; one line: what, where, what to do instead."""
 
 
+def alone(refusal: CaptureError | None) -> None:
+    """What is asked after a capture, with what it was refused for, if it was; here by a process that captures on its
+    own.  Raises CaptureError if the graph is not to be used."""
+    if refusal is not None:
+        raise refusal
+
+
 class Crossing(NamedTuple):
     """One way between host and device.  kind: IN, OUT or READ.  place: file:line of the code that asked."""
 
@@ -180,6 +187,11 @@ def _differs(x: Any, y: Any) -> str:
 def listening() -> bool:
     """Whether anybody listens."""
     return bool(_listeners.get())
+
+
+def is_capturing() -> bool:
+    """Whether a capture is under way, or rehearsed."""
+    return any(type(listener) is Captured for listener in _listeners.get())
 
 
 def crossing(kind: str, what: str, nbytes: int, advice: str) -> None:

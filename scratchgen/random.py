@@ -169,9 +169,13 @@ class Generator:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Draw on from where this generator was when it had that state."""
-        stream = self._stream
-        self.__dict__.update(vars(Generator.from_state(state)))
-        self._stream = stream
+        self.become(Generator.from_state(state))
+
+    def become(self, other: Generator) -> None:
+        """Draw what another generator is about to draw; a stream that is in use stays in its place."""
+        drawn, stream = other._counter(), self._stream
+        self.__dict__.update(vars(other))
+        self._drawn, self._stream = drawn, stream
         self._put(None)
 
     @classmethod

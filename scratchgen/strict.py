@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special as scipy_special
 
 from scratchgen import guard
-from scratchgen.backend import Backend, Step, numpy
+from scratchgen.backend import Agree, Backend, Step, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
 from scratchgen.manners import check_added, mannered
 from scratchgen.rehearsal import Rehearsal
@@ -346,8 +346,8 @@ class StrictBackend(Backend):
         setattr(self, name, call)  # the next look-up is a plain attribute
         return call
 
-    def graph(self, step: Step) -> Step:
-        return Rehearsal(step)
+    def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
+        return Rehearsal(step, agree)
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
         return _run("window_view", numpy.window_view, x._a, shape, stride)

@@ -9,7 +9,7 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen import guard
-from scratchgen.backend import Array, Backend, Step
+from scratchgen.backend import Agree, Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
@@ -41,8 +41,8 @@ class CupyBackend(Kernels, Products, Backend):
     def lowered(self, precision: str) -> Any:
         return DeviceLowered(self, precision)
 
-    def graph(self, step: Step) -> Step:
-        return Graph(step)
+    def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
+        return Graph(step, agree)
 
     def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
         return philox.stream(drawn, key)
