@@ -172,7 +172,7 @@ class Generator:
         self.become(Generator.from_state(state))
 
     def become(self, other: Generator) -> None:
-        """Draw what another generator is about to draw; a stream that is in use stays in its place."""
+        """Draw what another generator was about to draw, which is given up; a stream in use stays in its place."""
         drawn, stream = other._counter(), self._stream
         self.__dict__.update(vars(other))
         self._drawn, self._stream = drawn, stream

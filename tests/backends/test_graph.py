@@ -13,7 +13,7 @@ from train_toys import CONFIG, data_for, make
 
 import scratchgen as sg
 from scratchgen.backend import active
-from scratchgen.guard import listening
+from scratchgen.guard import CaptureError, alone, listening
 from scratchgen.recorded import ReplayError
 from scratchgen.train import train
 from scratchgen.train.state import PlayerState
@@ -180,6 +180,44 @@ def test_what_cannot_be_captured_is_one_line_and_nothing_is_done(cupy, world, wh
     assert nested.graph.stream.capture is None
     other = sg.replay(lambda x: x * weights)
     assert [numbers(cupy, other(there(cupy, k))) for k in (1.0, 2.0, 3.0, 4.0)] == [[3.0], [6.0], [9.0], [12.0]]
+
+
+@pytest.mark.parametrize("name", ["cupy", "strict"])
+def test_a_graph_is_used_only_if_all_agree(cupy, world, name):
+    """They are asked after the capture; what they refuse has not been done."""
+    with sg.backend(name) as xp:
+        said, weights, ones = [], xp.asarray(np.ones(2)), xp.asarray(np.ones(2))
+
+        def refuse(refusal):
+            said.append(refusal)
+            raise CaptureError("capture: another one cannot")
+
+        def step(x):
+            weights.__iadd__(x)
+            return weights * 1
+
+        replay = sg.replay(step, agree=refuse)
+        assert [numbers(xp, replay(ones)[0]) for _ in range(2)] == [2.0, 3.0]
+        assert said == []
+        with pytest.raises(ReplayError, match="replay: another one cannot"):
+            replay(ones)
+        assert numbers(xp, weights) == [3.0, 3.0]
+        assert said == [None]
+        replay = sg.replay(step, agree=said.append)
+        assert [numbers(xp, replay(ones)[0]) for _ in range(4)] == [4.0, 5.0, 6.0, 7.0]
+        assert set(said) == {None}
+
+
+@pytest.mark.parametrize("name", ["cupy", "strict"])
+def test_they_are_told_what_a_capture_is_refused_for(cupy, world, name):
+    with sg.backend(name) as xp:
+        said, ones = [], xp.asarray(np.ones(1))
+        replay = sg.replay(lambda x: x + float(x[0]), agree=lambda refusal: (said.append(refusal), alone(refusal)))
+        for _ in range(2):
+            replay(ones)
+        with pytest.raises(ReplayError, match="read: float"):
+            replay(ones)
+        assert [type(refusal) for refusal in said] == [CaptureError]
 
 
 def test_other_errors_of_a_step_are_its_own(cupy, world):
