@@ -97,7 +97,7 @@ def installed(monkeypatch, world, mpi, comm):
 
 
 def apart(size, f):
-    """f(comm) in so many processes.  Returns what each returns, or the exception that it raises; None for a killed one."""
+    """f(comm) in so many processes.  Returns what each returns or raises; None for one that is killed."""
     pipes, answers = [Pipe() for _ in range(size - 1)], [Pipe(duplex=False) for _ in range(size)]
     pids = [_forked(rank, f, pipes, answers) for rank in range(size)]
     for link in (*(end for pipe in pipes for end in pipe), *(write for _, write in answers)):
