@@ -9,11 +9,13 @@ from dataclasses import replace
 import host_graph
 import numpy as np
 import pytest
+from everywhere import built, dataset_of
 from train_toys import CONFIG, data_for, make
 
 import scratchgen as sg
 from scratchgen.backend import active
 from scratchgen.guard import CaptureError, alone, listening
+from scratchgen.recipes import RECIPES
 from scratchgen.recorded import ReplayError
 from scratchgen.train import train
 from scratchgen.train.state import PlayerState
@@ -258,6 +260,22 @@ def test_training_by_graphs_changes_no_bit(cupy, world, name):
     assert world.log.count("null: launch") == (3 * 20 - 2 * 2 if name == "game" else 20 - 2)  # a critic moves twice
     gc.collect()
     assert not world.graphs
+
+
+@pytest.mark.parametrize("id", ["score_matching", "product_of_experts", "kl_directions"])
+def test_small_matrices_are_factored_in_graphs(cupy, world, id):
+    """Systems with densities of full covariances: their kernels are captured, and give what they give without."""
+    recipe, found = RECIPES[id], []
+    dataset = dataset_of(recipe)
+    config = replace(recipe.train, batch_size=4, steps=6, shards=1, noise="counter")
+    for is_replayed in (False, True):
+        system = built(recipe, dataset)
+        train(system, recipe.examples(dataset), replace(config, replay=is_replayed), progress=False)
+        found.append(system.state_dict())
+    assert all(np.array_equal(value, found[1][name]) for name, value in found[0].items())
+    players = len(system.players())
+    assert sum(line.endswith(": end capture") for line in world.log) == players
+    assert world.log.count("null: launch") == players * (6 - 2)
 
 
 def test_a_rate_of_the_host_would_be_seen(cupy, world, monkeypatch):
