@@ -68,8 +68,7 @@ template <class T> __device__ void solve(const T *x, const T *b, T *y, int n, lo
     order[i] = i;
     __syncwarp();
     for (int k = 0; k < n; k++) {
-        const int p = pivot_row(a, k, n);
-        __syncwarp();  // all have read the column
+        const int p = pivot_row(a, k, n);  // after which all have read the column
         if (i < n && p != k) {
             const T above = a(k, i);
             a(k, i) = a(p, i);

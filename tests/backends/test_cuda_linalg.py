@@ -100,6 +100,14 @@ def test_rows_change_places(cupy):
         np.testing.assert_allclose(cupy.to_numpy(cupy.linalg.inv(cupy.asarray(a))), np.linalg.inv(a), rtol=1e-14)
 
 
+def test_pivots_of_one_size(cupy):
+    """Hadamard's matrices: every choice is between equals, and all lanes must make the same."""
+    a = np.array([[1.0]])
+    for _ in range(5):
+        a = np.block([[a, a], [a, -a]])
+        np.testing.assert_allclose(cupy.to_numpy(cupy.linalg.inv(cupy.asarray(a))), a / len(a), rtol=1e-14)
+
+
 def test_columns_beyond_what_warps_have_at_once(cupy, monkeypatch):
     monkeypatch.setattr(sys.modules["scratchgen.cuda.linalg"], "CHUNKS", 2)
     a, b = general((2, 4, 4), np.float64), np.random.default_rng(1).standard_normal((2, 4, 201))
@@ -176,7 +184,9 @@ def test_what_has_no_kernel_is_cupys(cupy, cusolver):
     cupy.linalg.solve(small, cupy.ones(2))
     cupy.linalg.solve(small, cupy.ones((2, 3), np.float32))
     cupy.linalg.slogdet(small)
-    assert cusolver == ["inv", "solve", "solve", "solve", "slogdet"]
+    with pytest.raises(ValueError, match="have other batches"):
+        cupy.linalg.solve(cupy.ones((3, 2, 2)), cupy.ones((1, 2, 2)))
+    assert cusolver == ["inv", "solve", "solve", "solve", "slogdet", "solve"]
     with pytest.raises(AttributeError):
         cupy.linalg.nonsense  # noqa: B018
 
