@@ -106,7 +106,8 @@ class PlayerState:
         terms, gradient = self.gradient(part, own)
         if size > 1:
             found, gradient = self.group.add_up(terms, gradient)
-            terms, gradient = type(terms)(*found), gradient / size
+            terms = type(terms)(*found)
+            gradient /= size
         self.clip(terms, gradient)
         self.move(batch, rng, gradient)
 
@@ -203,7 +204,7 @@ class State:
         knows by the place of its stream."""
         if self.group.size == 1:
             return self.rng
-        self.own.become(self.rng.spawn(self.shards)[self.group.rank])
+        self.own.become(self.rng.spawn_one(self.group.rank, self.shards))
         return self.own
 
     def close(self) -> None:

@@ -202,6 +202,14 @@ def test_back_to_a_mark(backend):
 
 
 @pytest.mark.parametrize("mode", ["host", "counter"])
+def test_one_of_several_children(mode):
+    one, all_of_them = Generator(3, mode).spawn(2)[1], Generator(3, mode).spawn(2)[1]
+    for n in (1, 3, 8):
+        assert one.spawn_one(n // 2, n).state() == all_of_them.spawn(n)[n // 2].state()
+        assert one.state() == all_of_them.state()
+
+
+@pytest.mark.parametrize("mode", ["host", "counter"])
 def test_a_generator_becomes_another_and_its_stream_stays(backend, mode):
     with sg.backend(backend.name):
         rng, wanted = Generator(1, mode), Generator(2, mode).spawn(2)

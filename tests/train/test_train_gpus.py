@@ -248,3 +248,16 @@ def test_what_follows_a_step_draws_the_same_in_all(gpus):
         losses, _, meta, _ = trained(Shaken(Generator(7)), "denoiser", RUN, sg.train.ALONE)
     np.testing.assert_allclose(list(one[0].values()), list(losses.values()), rtol=1e-6)
     assert one[2] == meta
+
+
+def test_noise_from_the_host_is_that_of_the_shards_too(gpus):
+    """No graph draws it: all go on without, with a note, and with the host's numbers."""
+    config = replace(RUN, noise="host")
+    one, two = gpus(lambda group, *_: trained(make("denoiser"), "denoiser", config, group))
+    assert [len(found[3]) for found in (one, two)] == [1, 1]
+    assert one[3][0].startswith("replay: noise drawn on the host at ")
+    assert same(one[1], two[1])
+    with sg.backend("numpy"):
+        losses, _, meta, _ = trained(make("denoiser"), "denoiser", config, sg.train.ALONE)
+    np.testing.assert_allclose(list(one[0].values()), list(losses.values()), rtol=1e-6)
+    assert one[2] == meta
