@@ -109,7 +109,7 @@ def chosen(ours, h200, question):
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_h200_has_plans_for_any_shape(ours, h200, case):
-    """Each operation, in float32, TF32 and float64.  (Plans for bfloat16 are compiled, and loading that takes a device.)"""
+    """Each operation, in float32, TF32 and float64.  (Plans for bfloat16 are compiled, which takes a device.)"""
     kinds = [kind for kind in ours.KINDS if kind[0] != "uint16"]
     for operation, kind in product(ours.OPERATIONS, kinds):
         assert chosen(ours, h200, asked(ours, operation, kind, case)), (operation, kind)
