@@ -336,24 +336,29 @@ def compiled(plan: Plan) -> Any:
 
 def line(call: Call, name: Any, array: Any) -> str:
     """The call in Python."""
-
-    def text(x: Any) -> str:
-        if type(x) is Slot:
-            return array(x, call)
-        if type(x) is Given:
-            return f"given[{x.place}]"
-        if type(x) in (tuple, list):
-            inner = "".join(f"{text(part)}, " for part in x)
-            return f"({inner})" if type(x) is tuple else f"[{inner}]"
-        return name(x)
-
-    settings = (f"{key}={text(x)}, " for key, x in call.options.items())
-    inner = "".join([*(f"{text(x)}, " for x in rounded(call)), *settings])
+    settings = (f"{key}={word(x, call, name, array)}, " for key, x in call.options.items())
+    inner = "".join([*(f"{word(x, call, name, array)}, " for x in rounded(call)), *settings])
     if call.how == "copy":
-        return f"copyto({text(call.out)}, {inner})"
+        return f"copyto({word(call.out, call, name, array)}, {inner})"
+    function = name(call.function)
     if call.how == "into":
-        return f"into({text(call.out)}, {text(call.function)}({inner}), {name(call.name)})"
-    return f"{text(call.function)}({inner}{f'out={text(call.out)}' if call.how == 'out' else ''})"
+        return f"into({word(call.out, call, name, array)}, {function}({inner}), {name(call.name)})"
+    return f"{function}({inner}{f'out={word(call.out, call, name, array)}' if call.how == 'out' else ''})"
+
+
+def word(x: Any, call: Call, name: Any, array: Any) -> str:
+    """What a call is given, in Python.
+
+    No function inside of `line`: one that calls itself is a circle, which keeps the memory until Python looks for such.
+    """
+    if type(x) is Slot:
+        return array(x, call)
+    if type(x) is Given:
+        return f"given[{x.place}]"
+    if type(x) in (tuple, list):
+        inner = "".join(f"{word(part, call, name, array)}, " for part in x)
+        return f"({inner})" if type(x) is tuple else f"[{inner}]"
+    return name(x)
 
 
 def rounded(call: Call) -> tuple[Any, ...]:
