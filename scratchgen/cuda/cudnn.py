@@ -5,8 +5,8 @@
     adjoint_w    conv_wgrad    the w̄ with ⟨y(w), h⟩ = ⟨w, w̄⟩ for every w
 
 So cuDNN counts dimensions; how they lie in memory is told by strides.  Images lie as they do here, (B, H, W, C).
-Kernels are copied to the same order, (O, kh, kw, c), and w̄ from it to ours, (kh, kw, c, O).  cuDNN knows groups by x
-having more channels than w, and takes uneven frames.
+Kernels are copied to that order, (O, kh, kw, c), in every call, and w̄ from it to ours: kh·kw·c·O numbers read and
+written.  cuDNN knows groups by x having more channels than w, and takes uneven frames.
 
     dtype, precision       reads       adds in    makes      not by
     float64, any           float64     float64    float64    NEVER
@@ -14,10 +14,10 @@ having more channels than w, and takes uneven frames.
     float32, "tf32"        float32     float32    float32    NEVER
     uint16, "bf16"         bfloat16    float32    float32    NEVER
 
-A plan is made once for every shape, on each thread and device; some are compiled then, which takes a second or so.
-Before a capture, the calls that warm up do that.  What cuDNN has no plan for goes to `convolution`: nothing at all (no
-images, say), mixed dtypes, and of bf16, whose results in float32 are rare, most that have channels in no multiples
-of 8.  Memory to work in, of up to some times the images, is CuPy's: inside of a capture, the graph's own.
+A plan is made once for every shape, on each thread and device; those for bfloat16 are compiled then, which takes a
+second or so.  Before a capture, the calls that warm up do that.  What cuDNN has no plan for goes to `convolution`: no
+images at all, mixed dtypes, and, since bfloat16 with results in float32 is rare, most of bf16 that has channels in no
+multiples of 8.  Memory to work in, up to some times that of the images, is CuPy's; in a capture, the graph's own.
 
 https://docs.nvidia.com/deeplearning/cudnn/frontend/latest/operations/Convolutions.html
 """
