@@ -295,7 +295,19 @@ def placed(spans: Sequence[tuple[Any, int, int, int]]) -> tuple[dict[Any, int], 
 
 
 def compiled(plan: Plan) -> Any:
-    """The function: one line per call, arrays and functions by name; blocks as loops over lists of arrays."""
+    """The function.  In parts: all at once would need memory for Python's compiler, thousands of lines' worth."""
+    functions = parts(plan, PART)
+
+    def run() -> None:
+        for part in functions:
+            part()
+
+    return functions[0] if len(functions) == 1 else run
+
+
+def parts(plan: Plan, steps: int) -> list[Any]:
+    """Functions of so many of the plan's steps each, one after the other: one line per call, arrays and functions by
+    name; blocks as loops over lists of arrays."""
     names: dict[str, Any] = {"copyto": np.copyto, "into": into, "given": plan.given}
     known: dict[int, str] = {}
 
@@ -321,17 +333,12 @@ def compiled(plan: Plan) -> Any:
             head = f"for {''.join(f'{v}, ' for v, _ in sliced.values())} in {name(blocks)}:"
             body = [head, *(f"    {text}" for text in body)]
         lines.append(body)
-    parts = []
-    for i in range(0, len(lines), PART):  # all at once would need memory for the compiler, thousands of lines' worth
-        text = "\n    ".join(["def part():", *(line for body in lines[i : i + PART] for line in body), "return\n"])
+    functions = []
+    for i in range(0, max(len(lines), 1), steps):
+        text = "\n    ".join(["def part():", *(line for body in lines[i : i + steps] for line in body), "return\n"])
         exec(compile(text, "<replay>", "exec"), names)
-        parts.append(names.pop("part"))
-
-    def run() -> None:
-        for part in parts:
-            part()
-
-    return parts[0] if len(parts) == 1 else run
+        functions.append(names.pop("part"))
+    return functions
 
 
 def line(call: Call, name: Any, array: Any) -> str:
