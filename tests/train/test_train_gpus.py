@@ -7,6 +7,7 @@ with two processes the sum is the one of two shards on the host, and losses diff
 
 from dataclasses import replace
 
+import host_cuda
 import host_graph
 import host_nccl
 import numpy as np
@@ -26,6 +27,7 @@ RUN = replace(CONFIG, noise="counter", steps=20, warmup=9, shards=2)
 @pytest.fixture
 def gpus(cupy, monkeypatch):
     """A function: f(group, world, calls of NCCL) in so many processes."""
+    host_cuda.require_compiler()
 
     def run(f, size=2):
         def member(comm):
