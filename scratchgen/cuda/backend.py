@@ -9,12 +9,12 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen import guard
-from scratchgen.backend import Array, Backend, Step
+from scratchgen.backend import Agree, Array, Backend, Step
 from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
 from scratchgen.cuda.linalg import Linalg
-from scratchgen.cuda.products import DeviceLowered, Products
+from scratchgen.cuda.products import DeviceLowered, Products, convolutions
 
 
 class CupyBackend(Kernels, Products, Backend):
@@ -27,6 +27,7 @@ class CupyBackend(Kernels, Products, Backend):
     def __init__(self) -> None:
         super().__init__(cupy, special)
         self.linalg = Linalg()
+        self.convolution = convolutions()
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         if guard.listening() and not isinstance(host, cupy.ndarray) and np.ndim(host):
@@ -41,8 +42,8 @@ class CupyBackend(Kernels, Products, Backend):
     def lowered(self, precision: str) -> Any:
         return DeviceLowered(self, precision)
 
-    def graph(self, step: Step) -> Step:
-        return Graph(step)
+    def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
+        return Graph(step, agree)
 
     def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
         return philox.stream(drawn, key)

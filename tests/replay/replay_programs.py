@@ -78,6 +78,11 @@ def number(x):
     return x.astype("float32") if x.dtype.kind != "f" else x
 
 
+def array(x):
+    """A number as an array, to which one can write; NumPy's own stays a number when it is reshaped."""
+    return np.asarray(x) if isinstance(x, np.generic) else x if x.ndim else x.reshape(())
+
+
 def unary(env, i, j, k):
     return tame(number(pick(UNARY, j)(pick(env, i))))
 
@@ -235,7 +240,7 @@ def written(env, i, j, k):
             y *= y
     env.append(y)
     if before is not None:
-        env.append(before)
+        env.append(array(before))
     return tame(look * 1) if look.size <= LARGEST else tame(y)
 
 
@@ -257,7 +262,7 @@ def run(program, arrays):
     env = list(arrays)
     for name, i, j, k in program:
         x = NAMES[name](env, i, j, k)
-        env.append(x if isinstance(x, np.ndarray) or x.ndim else x.reshape(()))  # a number as an array
+        env.append(array(x))
     last = program[-1][1]
     return env[-1], env[-3:], (pick(env, last), {"x": env[0]}), env[-1][..., None]
 
