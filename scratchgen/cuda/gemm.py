@@ -202,6 +202,12 @@ class Cublas:
 _here = threading.local()
 
 
+def workspace(stream: int) -> Any:
+    """The memory in which this thread's products on a stream of the current device work; None if there were none."""
+    cublas = _here.__dict__.get("cublas", {}).get(cupy.cuda.runtime.getDevice())
+    return None if cublas is None else cublas.workspaces.get(stream)
+
+
 def current() -> Cublas:
     """This thread's cuBLAS for the current device, on the current stream."""
     device = cupy.cuda.runtime.getDevice()

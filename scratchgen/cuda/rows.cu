@@ -1,9 +1,10 @@
 // Softmax and normalisation: each row is read, reduced and written by threads that work together.
 //
 // A row of up to 1024 numbers belongs to a warp (blockDim.x = 32, some rows to a block); a longer one to a block.
-// Element i of row r lies at r/inner·n·inner + r mod inner + i·inner: softmax along any axis of an array without gaps.
-// The largest number is taken out before exp; means come in two passes, μ first.  nan and inf come out where NumPy
-// has them.  Sums are made in the type of the numbers, the partial ones of threads first, always in the same order.
+// Element i of row r lies at r/inner*n*inner + r mod inner + i*inner: softmax along any axis of an array without gaps.
+// The largest number is taken out before exp; means come in two passes, that of the numbers first.  nan and inf come out
+// where NumPy has them.  Sums are made in the type of the numbers, the partial ones of threads first, always in the same
+// order.
 
 template <class T> struct Max {
     static __device__ T start() { return -1 / T(0); }

@@ -60,6 +60,8 @@ def _gpp(*arguments: str, text: str) -> str:
 @cache
 def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The library of a source, from the folder of those that were compiled before if it is there."""
+    if not source.isascii():
+        raise CudaError("the source is not ASCII, and CuPy writes it to a file in the encoding of the machine")
     given = tuple(o for o in options if o.startswith(("-D", "-I")))
     source = DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(host::dynamic_shared);", source)
     waits = ("-DHOST_CUDA_WAITS",) if WAITING.search(source) else ()

@@ -205,6 +205,20 @@ def test_the_table_of_moves(cupy):
         assert moves(name, arrays[name], *settings.get(name, ())) == (int(moved), int(calls)), name
 
 
+def test_a_kernel_is_looked_up_once(cupy, monkeypatch):
+    """CuPy makes a new object at each look-up, and asks the driver."""
+    asked, look_up = [], cupy.RawModule.get_function
+    monkeypatch.setattr(cupy.RawModule, "get_function", lambda self, name: asked.append(name) or look_up(self, name))
+    x = cupy.asarray(np.ones((3, 4), np.float32))
+    stream = cupy.noise_stream(0, (1, 2))
+    for _ in range(3):
+        cupy.softmax(x, -1)
+        cupy.ema(x, x, x, 0.5)
+        cupy.noise("normal", stream, (4,), np.float32)
+    cupy.softmax(x.astype(np.float64), -1)
+    assert asked == ["begin", "softmax_float", "ema_float", "normal_float32", "softmax_double"]
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)
 def test_sources_are_cuda(source):
     text = source.read_text()
