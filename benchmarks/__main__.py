@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,11 @@ def backend(_: Any, __: Any, name: str) -> str:
 @click.option("--page", type=FILE, help="A page in Markdown with a place for the table.")
 @click.option("--again", type=FILE, help="Show what --json wrote, instead of measuring.")
 @click.option("--quick", is_flag=True, help="A few steps of each: does everything run and agree?")
+@click.option("--profile", is_flag=True, help="Of our replay alone: where a shard's time goes, call by call.")
 def main(
     names: tuple[str, ...], contenders: list[str], steps: int, rounds: int, threads: int, backend: str, precision: str,
     sizes: list[str], json_file: Path | None, picture: Path | None, page: Path | None, again: Path | None, quick: bool,
+    profile: bool,
 ) -> None:  # fmt: skip
     """Time scratchgen beside PyTorch, JAX and autograd: the same networks, weights and data, taking turns.
 
@@ -75,6 +77,8 @@ def main(
     WORKLOADs   vae_mlp realnvp gpt_char ddpm_unet_28 ddpm_unet_8 conv_autoencoder wgan_gp_critic small_ops
                 ddim_sampling pixelcnn vqvae glow; all of them by default
     """
+    if profile:
+        return profiles(names or workloads.NAMES, steps, threads)
     if again is not None:
         about, rows = report.load(again)
     else:
@@ -95,6 +99,18 @@ def main(
         if picture is not None and "device" in about:
             text += f"\n\n![{CAPTION}]({os.path.relpath(picture, page.parent)})"
         report.insert(page, text)
+
+
+def profiles(names: Iterable[str], steps: int, threads: int) -> None:
+    """A table for each workload."""
+    from benchmarks.profile import measured, show
+
+    for name in names:
+        try:
+            show(Console(), name, measured(name, steps, threads))
+        except Failed as error:
+            click.echo(f"benchmarks: {name}: {error}", err=True)
+            sys.exit(1)
 
 
 CAPTION = "The time of a step of each contender ÷ that of scratchgen replayed, for each workload and size."

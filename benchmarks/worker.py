@@ -121,6 +121,12 @@ class Server:
             found.append(now - before)
         return found
 
+    def profile(self, steps: int) -> Any:
+        """Where the time of so many steps goes; of our replay alone."""
+        from benchmarks.profile import profile
+
+        return profile(self.contender, steps)
+
     def device_turn(self, steps: int, seconds: float, warm: float) -> list[float]:
         """The same, timed on the device where the library can."""
         made = self.contender

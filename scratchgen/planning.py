@@ -295,7 +295,19 @@ def placed(spans: Sequence[tuple[Any, int, int, int]]) -> tuple[dict[Any, int], 
 
 
 def compiled(plan: Plan) -> Any:
-    """The function: one line per call, arrays and functions by name; blocks as loops over lists of arrays."""
+    """The function.  In parts: all at once would need memory for Python's compiler, thousands of lines' worth."""
+    functions = parts(plan, PART)
+
+    def run() -> None:
+        for part in functions:
+            part()
+
+    return functions[0] if len(functions) == 1 else run
+
+
+def parts(plan: Plan, steps: int) -> list[Any]:
+    """Functions of so many of the plan's steps each, one after the other: one line per call, arrays and functions by
+    name; blocks as loops over lists of arrays."""
     names: dict[str, Any] = {"copyto": np.copyto, "into": into, "given": plan.given}
     known: dict[int, str] = {}
 
@@ -321,39 +333,39 @@ def compiled(plan: Plan) -> Any:
             head = f"for {''.join(f'{v}, ' for v, _ in sliced.values())} in {name(blocks)}:"
             body = [head, *(f"    {text}" for text in body)]
         lines.append(body)
-    parts = []
-    for i in range(0, len(lines), PART):  # all at once would need memory for the compiler, thousands of lines' worth
-        text = "\n    ".join(["def part():", *(line for body in lines[i : i + PART] for line in body), "return\n"])
+    functions = []
+    for i in range(0, max(len(lines), 1), steps):
+        text = "\n    ".join(["def part():", *(line for body in lines[i : i + steps] for line in body), "return\n"])
         exec(compile(text, "<replay>", "exec"), names)
-        parts.append(names.pop("part"))
-
-    def run() -> None:
-        for part in parts:
-            part()
-
-    return parts[0] if len(parts) == 1 else run
+        functions.append(names.pop("part"))
+    return functions
 
 
 def line(call: Call, name: Any, array: Any) -> str:
     """The call in Python."""
-
-    def text(x: Any) -> str:
-        if type(x) is Slot:
-            return array(x, call)
-        if type(x) is Given:
-            return f"given[{x.place}]"
-        if type(x) in (tuple, list):
-            inner = "".join(f"{text(part)}, " for part in x)
-            return f"({inner})" if type(x) is tuple else f"[{inner}]"
-        return name(x)
-
-    settings = (f"{key}={text(x)}, " for key, x in call.options.items())
-    inner = "".join([*(f"{text(x)}, " for x in rounded(call)), *settings])
+    settings = (f"{key}={word(x, call, name, array)}, " for key, x in call.options.items())
+    inner = "".join([*(f"{word(x, call, name, array)}, " for x in rounded(call)), *settings])
     if call.how == "copy":
-        return f"copyto({text(call.out)}, {inner})"
+        return f"copyto({word(call.out, call, name, array)}, {inner})"
+    function = name(call.function)
     if call.how == "into":
-        return f"into({text(call.out)}, {text(call.function)}({inner}), {name(call.name)})"
-    return f"{text(call.function)}({inner}{f'out={text(call.out)}' if call.how == 'out' else ''})"
+        return f"into({word(call.out, call, name, array)}, {function}({inner}), {name(call.name)})"
+    return f"{function}({inner}{f'out={word(call.out, call, name, array)}' if call.how == 'out' else ''})"
+
+
+def word(x: Any, call: Call, name: Any, array: Any) -> str:
+    """What a call is given, in Python.
+
+    No function inside of `line`: one that calls itself is a circle, which keeps the memory until Python looks for such.
+    """
+    if type(x) is Slot:
+        return array(x, call)
+    if type(x) is Given:
+        return f"given[{x.place}]"
+    if type(x) in (tuple, list):
+        inner = "".join(f"{word(part, call, name, array)}, " for part in x)
+        return f"({inner})" if type(x) is tuple else f"[{inner}]"
+    return name(x)
 
 
 def rounded(call: Call) -> tuple[Any, ...]:

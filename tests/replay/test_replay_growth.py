@@ -4,8 +4,11 @@ Counted, not timed.  A walk over the tape that visits a node twice, or a sum of 
 term, would show as growth that is worse than linear.
 """
 
+import gc
+import weakref
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 import scratchgen as sg
@@ -67,3 +70,18 @@ def test_twice_the_batch_costs_twice_at_most():
         assert abs(more_calls - calls) <= 4
         assert 1.9 * read < more_read <= 2 * read
         assert 1.9 * planned < more_planned <= 2 * planned
+
+
+def test_a_closed_replay_gives_its_memory_back_at_once():
+    gc.disable()  # without Python's search for circles
+    try:
+        fast = sg.replay(lambda x: ops.sum(ops.concatenate([ops.tanh(x) * x, x])))
+        for _ in range(3):
+            fast(np.ones((200, 200)))
+        [[plan]] = fast.plans.values()
+        memory = weakref.ref(plan)
+        del plan
+        fast.close()
+        assert memory() is None
+    finally:
+        gc.enable()
