@@ -45,6 +45,8 @@ WARPS = 8
 LONG = 1024
 """Numbers above which a row has a block of its own."""
 THREADS = 256
+LONGER, MORE_THREADS = 8192, 1024
+"""Numbers above which that block is as large as may be: such rows are few, and few threads would wait for memory."""
 BLOCKS = 4096
 """At most, of kernels whose threads go on to further places."""
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -75,8 +77,10 @@ def _launch_rows(name: str, dtype: Any, rows: int, length: int, args: tuple[Any,
     """A warp for each short row, a block for each long one."""
     if not (rows and length):
         return
-    short = length <= LONG
-    grid, block = (-(-rows // WARPS), (WARP, WARPS)) if short else (rows, (THREADS, 1))
+    if length <= LONG:
+        grid, block = -(-rows // WARPS), (WARP, WARPS)
+    else:
+        grid, block = rows, (THREADS if length <= LONGER else MORE_THREADS, 1)
     _kernel("rows.cu", name, dtype)((grid,), block, args)
 
 
