@@ -194,7 +194,7 @@ def real_library():
 def test_the_library_is_the_one_that_cupys_helper_finds(cupy, monkeypatch):
     found = types.SimpleNamespace(abs_path="/site/libcublas.so.13")
     tried = named(monkeypatch, cupy, lambda name: found, None, ["/site/libcublas.so.13"])
-    monkeypatch.setattr(ctypes.util, "find_library", lambda name: pytest.fail("the linker is asked, which takes it long"))
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: pytest.fail("the linker is asked"))
     assert real_library().name == "/site/libcublas.so.13"
     assert tried == ["/site/libcublas.so.13"]
 
