@@ -63,7 +63,7 @@ mutants: $(READY)
 	  { echo "make bench BACKEND=cupy: there is no NVIDIA GPU here, or no driver: nvidia-smi lists none"; exit 2; }
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[bench,cuda$(CUDA)]' 'jax[cuda$(CUDA:x=)]'
+	  --editable '.[bench,cuda$(CUDA),cudnn$(CUDA)]' 'jax[cuda$(CUDA:x=)]'
 	@touch $@
 
 .venv-bench/.installed: setup.cfg pyproject.toml

@@ -16,8 +16,8 @@ from benchmarks.worker import Failed, Worker
 from benchmarks.workload import SIZES, Problem, grown, problem
 
 LIFTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS",
-          "MKL_NUM_THREADS", "BLIS_NUM_THREADS")  # fmt: skip
-"""Variables that choose slower kernels, or other numbers of threads, than a library does by itself."""
+          "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "SCRATCHGEN_CONVOLUTION")  # fmt: skip
+"""Variables that choose other kernels, or other numbers of threads, than a library does by itself."""
 JUDGES = ("torch", "jax", "ours")
 """By whose answer the others are checked: the first of these that takes part."""
 
@@ -114,7 +114,7 @@ def measure(
     try:
         for contender in contenders:
             entry = CONTENDERS[contender]
-            if not entry.fits(workload) or (place.on_device and not entry.devices):
+            if not entry.fits(workload) or place.backend not in entry.backends:
                 continue
             if (reason := entry.missing(place)) is not None:
                 row.problems[contender] = reason

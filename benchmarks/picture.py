@@ -13,6 +13,7 @@ from benchmarks.report import columns, headline, milliseconds, reference
 STYLE = {
     "ours": ("#6b7280", "o"), "replayed": ("#111827", "D"), "torch": ("#dc2626", "s"), "compile": ("#ea580c", "^"),
     "channels-last": ("#f59e0b", "v"), "jax": ("#2563eb", "P"), "autograd": ("#16a34a", "X"),
+    "cudnn": ("#7c3aed", "h"),
 }  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def lines(found: Facts) -> list[tuple[str, str]]:
         parts += [f"in {library['within']}"] if library["within"] else []
         told.append(("" if i else "BLAS", ", ".join(parts)))
     told.append(("backend", found["backend"]))
-    told.append(("CUDA", f"{gpu['device']}, {gibibytes(gpu['memory'])}" if gpu["usable"] else f"no: {gpu['why']}"))
+    there = "{device}, {}, convolutions by {convolution}" if gpu["usable"] else "no: {why}"
+    told.append(("CUDA", there.format(gibibytes(gpu.get("memory")), **gpu)))
     if found["environment"]:
         told.append(("environment", found["environment"]))
     return told
@@ -170,7 +171,10 @@ def cuda() -> Facts:
         device = xp.cuda.runtime.getDeviceProperties(xp.cuda.runtime.getDevice())
     except Exception as error:  # a driver may fail in ways of its own
         return {"usable": False, "why": " ".join(str(error).split()) or type(error).__name__}
-    return {"usable": True, "device": device["name"].decode(), "memory": int(device["totalGlobalMem"])}
+    return {
+        "usable": True, "device": device["name"].decode(), "memory": int(device["totalGlobalMem"]),
+        "convolution": xp.convolution.NAME,
+    }  # fmt: skip
 
 
 # --- BLAS ---------------------------------------------------------------------------------------------------

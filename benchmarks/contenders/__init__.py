@@ -34,7 +34,7 @@ class Contender(Protocol):
 @dataclass(frozen=True)
 class Entry:
     """label: in tables.  package: what must be installed.  place: module and class.  options: of the class.
-    fits: the workloads that it can compete in.  devices: whether it can run on one.
+    fits: the workloads that it can compete in.  backends: where it can run.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Entry:
     place: str
     options: Mapping[str, bool] = field(default_factory=dict)
     fits: Callable[[Workload], bool] = lambda workload: True
-    devices: bool = True
+    backends: tuple[str, ...] = ("numpy", "cupy", "strict")
 
     def load(self) -> Any:
         """The class; its library is imported here."""
@@ -58,12 +58,14 @@ class Entry:
 CONTENDERS = {
     "ours": Entry("scratchgen", "scratchgen", "ours.Eager"),
     "replayed": Entry("scratchgen replayed", "scratchgen.replay", "ours.Replayed"),
+    "cudnn": Entry("scratchgen replayed, cuDNN", "cudnn", "ours.Cudnn", {},
+                   lambda workload: workload.images, ("cupy",)),
     "torch": Entry("PyTorch", "torch", "pytorch.PyTorch"),
     "compile": Entry("torch.compile", "torch", "pytorch.PyTorch", {"compiled": True}),
     "channels-last": Entry("PyTorch channels-last", "torch", "pytorch.PyTorch", {"channels_last": True},
                            lambda workload: workload.images),
     "jax": Entry("JAX jit", "jax", "jaxed.Jax"),
-    "autograd": Entry("HIPS autograd", "autograd", "hips.Autograd", {}, lambda workload: workload.autograd, False),
+    "autograd": Entry("HIPS autograd", "autograd", "hips.Autograd", {}, lambda workload: workload.autograd, ("numpy",)),
 }  # fmt: skip
 INSTALL = {
     "torch": "pip install torch (the build for CPUs)",
@@ -72,4 +74,7 @@ INSTALL = {
     "scratchgen": "pip install -e .",
     "scratchgen.replay": "this scratchgen has no sg.replay",
 }
-INSTALL_CUDA = {"torch": "pip install torch (a build for CUDA)", "jax": "pip install 'jax[cuda13]'"}
+INSTALL_CUDA = {
+    "torch": "pip install torch (a build for CUDA)", "jax": "pip install 'jax[cuda13]'",
+    "cudnn": "pip install -e '.[cudnn13x]'",
+}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import Any
 
@@ -130,6 +131,14 @@ class Replayed(Eager):
             return fast(*arguments)
         finally:
             fast.close()
+
+
+class Cudnn(Replayed):
+    """The same, with convolutions by cuDNN."""
+
+    def __init__(self, workload: Workload, problem: Problem, threads: int, place: Place = HOST) -> None:
+        os.environ["SCRATCHGEN_CONVOLUTION"] = "cudnn"  # read when the backend is loaded, in a process of its own
+        super().__init__(workload, problem, threads, place)
 
 
 def split(batch: tuple[Any, ...], shards: int) -> list[tuple[Any, ...]]:

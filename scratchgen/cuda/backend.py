@@ -14,7 +14,7 @@ from scratchgen.cuda import philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
 from scratchgen.cuda.linalg import Linalg
-from scratchgen.cuda.products import DeviceLowered, Products
+from scratchgen.cuda.products import DeviceLowered, Products, convolutions
 
 
 class CupyBackend(Kernels, Products, Backend):
@@ -27,6 +27,7 @@ class CupyBackend(Kernels, Products, Backend):
     def __init__(self) -> None:
         super().__init__(cupy, special)
         self.linalg = Linalg()
+        self.convolution = convolutions()
 
     def asarray(self, host: Any, dtype: Any = None) -> Array:
         if guard.listening() and not isinstance(host, cupy.ndarray) and np.ndim(host):

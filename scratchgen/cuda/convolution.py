@@ -23,6 +23,7 @@ from scratchgen import convolution
 from scratchgen.convolution import Frame, outer_frame, output_size, turned
 from scratchgen.tracing import filled
 
+NAME = "products"
 NO_FRAME: Frame = ((0, 0), (0, 0))
 
 

@@ -86,12 +86,12 @@ class Graph:
         try:
             with guard.capturing():
                 self.outputs = [self._out_of_the_way(x) for x in self.step(self.inputs)]
+                self.workspace = gemm.workspace(self.stream.ptr)
         except BaseException:
             with suppress(RuntimeError):  # a capture that has failed already says so once more
                 self.stream.end_capture()
             raise
         self.graph = self.stream.end_capture()
-        self.workspace = gemm.workspace(self.stream.ptr)
 
     def _out_of_the_way(self, x: Array) -> Array:
         """A result that lies where the next arguments go is copied: it may be one of them, for another place."""

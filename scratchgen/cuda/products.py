@@ -2,15 +2,18 @@
 
 Under "bf16" the operands are bfloat16 numbers, each kept as its 16 bits in an array of uint16 (`bits`), and moved
 about as such; under "tf32" they are float32, and cuBLAS is told to read them as TF32.
+
+Convolutions are made of products (`convolution`), unless SCRATCHGEN_CONVOLUTION=cudnn asks for cuDNN (`cudnn`).
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import cupy
 
-from scratchgen.backend import Backend
+from scratchgen.backend import Backend, BackendError
 from scratchgen.cuda import contraction, convolution, gemm, windows
 from scratchgen.precision import FLOAT32, Lowered, rounded
 from scratchgen.tracing import filled
@@ -18,10 +21,28 @@ from scratchgen.tracing import filled
 Array = Any
 
 
+def convolutions() -> Any:
+    """The module whose `correlate`, `adjoint_x` and `adjoint_w` are asked for.  Raises BackendError."""
+    asked = os.environ.get("SCRATCHGEN_CONVOLUTION") or "products"
+    if asked == "products":
+        return convolution
+    if asked != "cudnn":
+        raise BackendError(f"SCRATCHGEN_CONVOLUTION={asked}: convolutions are done by products, or by cudnn")
+    try:
+        from scratchgen.cuda import cudnn
+    except (ImportError, RuntimeError) as error:  # no package, or no library for it to call
+        raise BackendError(
+            "SCRATCHGEN_CONVOLUTION=cudnn, and cuDNN is not found: pip install 'scratchgen[cudnn12x]' or "
+            "'scratchgen[cudnn13x]' for your CUDA version, or leave convolutions to products"
+        ) from error
+    return cudnn
+
+
 class Products:
     """Matrix products, Einstein's sums and convolutions."""
 
     precision = FLOAT32
+    convolution: Any = convolution
 
     def product(self, a: Array, b: Array, out: Array, add: bool = False) -> Array:
         """out = a·b, or out += a·b; see `gemm.matmul`."""
@@ -51,24 +72,24 @@ class Products:
         return Backend.windows(self, x, kh, kw, stride, frame) if found is None else found  # type: ignore[arg-type]
 
     def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
-        return convolution.correlate(self, x, w, stride, frame, groups, out)
+        return self.convolution.correlate(self, x, w, stride, frame, groups, out)
 
     def correlate_adjoint_x(
         self, h: Array, w: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
-        return convolution.adjoint_x(self, h, w, shape, stride, frame, groups, out)
+        return self.convolution.adjoint_x(self, h, w, shape, stride, frame, groups, out)
 
     def correlate_adjoint_w(
         self, x: Array, h: Array, shape: Any, stride: int, frame: Any, groups: int = 1, out: Array = None
     ) -> Array:
-        return convolution.adjoint_w(self, x, h, shape, stride, frame, groups, out)
+        return self.convolution.adjoint_w(self, x, h, shape, stride, frame, groups, out)
 
 
 class In(Products):
     """A backend, its products in another precision."""
 
     def __init__(self, xp: Any, precision: str) -> None:
-        self.xp, self.precision = xp, precision
+        self.xp, self.precision, self.convolution = xp, precision, xp.convolution
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.xp, name)

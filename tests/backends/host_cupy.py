@@ -128,11 +128,13 @@ def installed(monkeypatch):
         "cupyx.scipy.special": special,
     }.items():
         monkeypatch.setitem(sys.modules, name, found)
-    xp = get("cupy")
-    xp.libcublas = host_cublas.Library()
-    monkeypatch.setattr(sys.modules["scratchgen.cuda.gemm"], "library", lambda: xp.libcublas)
-    yield xp
-    for name in [name for name in sys.modules if name.startswith("scratchgen.cuda")]:
-        del sys.modules[name]
-    backend._loaded.pop("cupy", None)
-    backend._by_type.pop(fake.ndarray, None)
+    try:
+        xp = get("cupy")
+        xp.libcublas = host_cublas.Library()
+        monkeypatch.setattr(sys.modules["scratchgen.cuda.gemm"], "library", lambda: xp.libcublas)
+        yield xp
+    finally:
+        for name in [name for name in sys.modules if name.startswith("scratchgen.cuda")]:
+            del sys.modules[name]
+        backend._loaded.pop("cupy", None)
+        backend._by_type.pop(fake.ndarray, None)

@@ -83,7 +83,7 @@ def methods_of_the_device() -> set[str]:
     return {node.name for owner in classes for node in owner.body if isinstance(node, ast.FunctionDef)}
 
 
-OWN = methods_of_the_device() | {"__dict__"}
+OWN = methods_of_the_device() | {"__dict__", "precision", "convolution"}
 USES = [use for use in uses() if not hasattr(Backend, use.names[0]) and use.names[0] not in OWN]
 
 

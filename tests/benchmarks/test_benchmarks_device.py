@@ -8,12 +8,14 @@ import types
 import weakref
 from pathlib import Path
 
+import host_cudnn
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import check, device, report, work, workloads
 from benchmarks.__main__ import can_grow, everything, main
+from benchmarks.contenders import CONTENDERS, INSTALL_CUDA
 from benchmarks.contenders.ours import Eager, Replayed
 from benchmarks.device import HOST, STAND_IN, Place, Ticks
 from benchmarks.measure import Plan, Row, Timing, spread
@@ -214,6 +216,21 @@ def test_sizes_go_with_workloads_that_can_grow(monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.measure", lambda name, c, p, s, place, size: asked.append((name, size)))
     everything(("small_ops", "realnvp"), [], Plan(), STRICT, ["medium", "large"])
     assert asked == [("small_ops", "medium"), ("realnvp", "medium"), ("realnvp", "large")]
+
+
+def test_convolutions_by_cudnn_are_another_contender(cupy, monkeypatch):
+    """On a GPU, where there are convolutions: replayed as the other one is, in a process that loads CuPy its way."""
+    entry = CONTENDERS["cudnn"]
+    assert [name for name in workloads.NAMES if entry.fits(workloads.load(name))] == [
+        name for name in workloads.NAMES if workloads.load(name).images]
+    assert entry.backends == ("cupy",) and "cudnn13x" in INSTALL_CUDA[entry.package]
+    monkeypatch.setenv("SCRATCHGEN_CONVOLUTION", "products")
+    host_cudnn.installed(monkeypatch)
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "deviceSynchronize", lambda: None, raising=False)
+    del sys.modules["scratchgen.backend"]._loaded["cupy"]
+    workload = workloads.load("conv_autoencoder")
+    made = entry.load()(workload, problem(workload), 1, Place("cupy"))
+    assert made.xp.convolution.NAME == "cuDNN 9.28.0" and isinstance(made, Replayed)
 
 
 def test_speeds_are_shares_of_the_ceilings():

@@ -258,11 +258,13 @@ def test_a_device(monkeypatch, told):
     runtime = types.SimpleNamespace(
         getDevice=lambda: 1, getDeviceProperties=lambda i: {"name": b"NVIDIA H%d" % i, "totalGlobalMem": 139 * 2**30}
     )
-    xp = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+    xp = types.SimpleNamespace(
+        cuda=types.SimpleNamespace(runtime=runtime), convolution=types.SimpleNamespace(NAME="products")
+    )
     monkeypatch.setattr(info, "get", lambda name: xp if name == "cupy" else None)
     monkeypatch.setattr(info.metadata, "version", lambda name: "14.0.1" if name == "cupy-cuda13x" else missing(name))
     rows = told()
-    assert rows["CUDA"] == "NVIDIA H1, 139.0 GiB"
+    assert rows["CUDA"] == "NVIDIA H1, 139.0 GiB, convolutions by products"
     assert rows["versions"].endswith(", CuPy 14.0.1")
 
 
