@@ -143,8 +143,8 @@ class RawKernel:
 
 
 def _number(i: int, x) -> np.ndarray:
-    """A number as CuPy hands it over: Python's with 8 bytes, NumPy's with their own."""
-    if isinstance(x, (bool, np.generic)):
+    """A number as CuPy hands it over: Python's with 8 bytes, NumPy's with their own, an array of one too."""
+    if isinstance(x, (bool, np.generic)) or (isinstance(x, np.ndarray) and x.size == 1):
         return np.array(x)
     if isinstance(x, int):
         return np.array(x, np.int64)
