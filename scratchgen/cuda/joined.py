@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from itertools import accumulate
 from typing import Any
 
 import cupy
 import numpy as np
+
+from scratchgen.cuda.kernels import _module
 
 AT_ONCE = 64
 PARTS = np.dtype([("from", np.uint64, AT_ONCE), ("start", np.int64, AT_ONCE + 1)])
@@ -22,8 +23,7 @@ THREADS, BLOCKS = 256, 4096
 
 @cache
 def _kernel(itemsize: int) -> Any:
-    text = resources.files("scratchgen.cuda").joinpath("joined.cu").read_text(encoding="utf-8")
-    return cupy.RawModule(code=text, options=("-std=c++17",)).get_function(f"join_{itemsize}")
+    return _module("joined.cu").get_function(f"join_{itemsize}")
 
 
 def suits(arrays: Sequence[Any], axis: int) -> bool:

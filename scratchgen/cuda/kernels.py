@@ -54,8 +54,10 @@ C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 @cache
 def _module(source: str) -> Any:
+    """Without letters beyond ASCII, of comments: CuPy writes it to a file in the encoding of the machine."""
     text = resources.files("scratchgen.cuda").joinpath(source).read_text(encoding="utf-8")
-    return cupy.RawModule(code=text, options=("-std=c++17", "--fmad=false"))  # rounded as NumPy rounds
+    options = "-std=c++17", "--fmad=false"  # rounded as NumPy rounds
+    return cupy.RawModule(code=text.encode("ascii", "ignore").decode(), options=options)
 
 
 @cache

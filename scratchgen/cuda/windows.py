@@ -7,13 +7,13 @@ place of each number by dividing it by the length of every axis.
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import cupy
 import numpy as np
 
 from scratchgen.convolution import Frame, output_size
+from scratchgen.cuda.kernels import _module
 
 WORDS = (16, 8, 4, 2)
 """Bytes that are moved at once."""
@@ -24,8 +24,7 @@ MOST = 1 << 31
 
 @cache
 def _kernel(word: int) -> Any:
-    text = resources.files("scratchgen.cuda").joinpath("windows.cu").read_text(encoding="utf-8")
-    return cupy.RawModule(code=text, options=("-std=c++17",)).get_function(f"windows_{word}")
+    return _module("windows.cu").get_function(f"windows_{word}")
 
 
 def word_of(x: Any) -> int | None:

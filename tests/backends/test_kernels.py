@@ -219,6 +219,14 @@ def test_a_kernel_is_looked_up_once(cupy, monkeypatch):
     assert asked == ["begin", "softmax_float", "ema_float", "normal_float32", "softmax_double"]
 
 
+def test_letters_of_comments_do_not_reach_cupy(cupy, monkeypatch, tmp_path):
+    from scratchgen.cuda import kernels
+
+    monkeypatch.setattr(kernels.resources, "files", lambda package: tmp_path)
+    (tmp_path / "some.cu").write_text("int x;  // L·Lᵀ, μ first\n", encoding="utf-8")
+    assert kernels._module("some.cu").code == "int x;  // LL,  first\n"
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)
 def test_sources_are_cuda(source):
     text = source.read_text()
