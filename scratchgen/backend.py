@@ -26,6 +26,7 @@ from scipy import special
 
 from scratchgen import convolution, fastconv, fastmath, philox, transfers
 from scratchgen.fused import Fused
+from scratchgen.guard import CaptureError, alone
 from scratchgen.precision import FLOAT32, emulated
 from scratchgen.quicker import Quicker
 from scratchgen.tracing import filled
@@ -39,6 +40,8 @@ Array = Any
 """An array of any backend; a static type would have to name libraries that may be absent."""
 Step = Callable[[list[Array]], list[Array]]
 """A step of some computation: arrays in, arrays out."""
+Agree = Callable[[CaptureError | None], None]
+"""What is asked after a capture (`guard.alone`)."""
 
 
 class BackendError(RuntimeError):
@@ -83,9 +86,11 @@ class Backend(Fused):
     constant = transfers.constant
     joined = transfers.joined
 
-    def graph(self, step: Step) -> Step:
+    def graph(self, step: Step, agree: Agree = alone) -> Step:
         """What replays a step here, to be called in its place, with arrays of the same shapes and dtypes each time.
-        Its results may be written to by the next call.  By default the step itself."""
+        Its results may be written to by the next call.  By default the step itself.
+
+        agree: called with what a capture was refused for, or None; the graph is used unless it raises CaptureError."""
         return step
 
     def saved(self, array: Array) -> Array:

@@ -132,7 +132,7 @@ class Fused:
     def _standardise_adjoint(self, g: Array, y: Array, scale: Array, mean: Any) -> Array:
         return scale * (g - mean(g) - y * mean(g * y))
 
-    # --- optimisers: in place, on flat buffers, with room for what is between ----------------------------------
+    # --- optimisers: in place, on flat buffers; `scratch` is room for what is between, or None: made where needed ---
 
     def adam(
         self, theta: Array, m: Array, v: Array, g: Array, scratch: Array, count: Any, lr: Any, beta1: float,
@@ -141,7 +141,7 @@ class Fused:
         """The step of `optim.Adam` that is the count-th.  count, lr: numbers, or arrays of no dimensions."""
         of_m = as_factor(lr / (1 - beta1**count), g.dtype)
         of_v = as_factor(1 - beta2**count, g.dtype)
-        self.subtract(g, m, out=scratch)
+        scratch = self.subtract(g, m, out=scratch)
         scratch *= 1 - beta1
         m += scratch
         self.multiply(g, g, out=scratch)
@@ -165,7 +165,7 @@ class Fused:
 
     def ema(self, average: Array, theta: Array, scratch: Array, part: Any) -> None:
         """θ̄ ← θ̄ + part·(θ − θ̄)."""
-        self.subtract(theta, average, out=scratch)
+        scratch = self.subtract(theta, average, out=scratch)
         scratch *= as_factor(part, theta.dtype)
         average += scratch
 

@@ -9,7 +9,8 @@ A capture writes down kernels with their arguments and runs none of them.  So no
 depend on one, and nothing comes in from the host: CuPy copies from a staging buffer that it gives to somebody else
 later, and a graph would copy from there again.  A number as an operand is an argument of its kernel, and a 0-d array
 of a number is filled by one: both are fine, and stay what they were.  CuPy's own calls of cuBLAS and cuSOLVER
-refuse while a stream is capturing; `xp.matmul` is a product that does not go through them.
+refuse while a stream is capturing; `xp.matmul` is a product that does not go through them, and `has_kernel` says which
+factorisations do not.
 
 https://docs.cupy.dev/en/stable/reference/generated/cupy.cuda.Stream.html#cupy.cuda.Stream.begin_capture
 """
@@ -33,8 +34,27 @@ PARTS = ("ops", "autograd", "random.py", "tracing.py", "convolution.py", "transf
 ENGINE = (*MECHANISM, *(str(HERE / name) for name in PARTS))
 
 
+LARGEST = 32
+"""Rows of the matrices that `linalg` has kernels for."""
+
+
 class CaptureError(RuntimeError):
     """What a CUDA graph cannot capture, or would replay with old numbers; one line: what, where, what to do instead."""
+
+
+def has_kernel(name: str, a: Any, *others: Any) -> bool:
+    """Whether `linalg.name` of such arrays is a kernel (`cuda.linalg`), which a capture takes; or CuPy's own call."""
+    if name not in ("cholesky", "inv", "solve") or not all(x.dtype == a.dtype and x.ndim == a.ndim for x in others):
+        return False
+    small = a.ndim > 1 and 0 < a.shape[-1] == a.shape[-2] <= LARGEST
+    return small and a.dtype in (np.float32, np.float64) and all(x.shape[:-1] == a.shape[:-1] for x in others)
+
+
+def alone(refusal: CaptureError | None) -> None:
+    """What is asked after a capture, with what it was refused for, if it was; here by a process that captures on its
+    own.  Raises CaptureError if the graph is not to be used."""
+    if refusal is not None:
+        raise refusal
 
 
 class Crossing(NamedTuple):
@@ -180,6 +200,11 @@ def _differs(x: Any, y: Any) -> str:
 def listening() -> bool:
     """Whether anybody listens."""
     return bool(_listeners.get())
+
+
+def is_capturing() -> bool:
+    """Whether a capture is under way, or rehearsed."""
+    return any(type(listener) is Captured for listener in _listeners.get())
 
 
 def crossing(kind: str, what: str, nbytes: int, advice: str) -> None:

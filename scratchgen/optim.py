@@ -109,12 +109,13 @@ def room(xp: Any, size: int, dtype: Any) -> Any:
 
 
 def by_blocks(f: Callable[..., None], xp: Any, *buffers: Any) -> None:
-    """f(*blocks, scratch) for blocks of flat buffers of one length; on a GPU all at once."""
+    """f(*blocks, scratch) for blocks of flat buffers of one length; on a device all at once, and without scratch."""
+    if xp.on_device:
+        return f(*buffers, None)
     n = len(buffers[0])
-    size = max(n, 1) if xp.on_device else BLOCK
-    scratch = room(xp, min(size, n), buffers[0].dtype)
-    for i in range(0, n, size):
-        parts = [b[i : i + size] for b in buffers]
+    scratch = room(xp, min(BLOCK, n), buffers[0].dtype)
+    for i in range(0, n, BLOCK):
+        parts = [b[i : i + BLOCK] for b in buffers]
         f(*parts, scratch[: len(parts[0])])
 
 

@@ -142,6 +142,13 @@ class Generator:
         guard.refused("a generator made in the step", "spawn it before")
         return [Generator(child, self.mode) for child in self._seeds.spawn(n)]
 
+    def spawn_one(self, i: int, n: int) -> Generator:
+        """Number i of what `spawn(n)` gives, without the others, each of which costs time."""
+        guard.refused("a generator made in the step", "spawn it before")
+        seeds, first = self._seeds, self._seeds.n_children_spawned
+        self._seeds = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key, n_children_spawned=first + n)
+        return Generator(np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, first + i)), self.mode)
+
     def mark(self) -> Any:
         """Where this generator is, for `back`; of a counter that lives on a device, without reading it."""
         stream = None if self._stream is None else self._stream.copy()
@@ -169,9 +176,13 @@ class Generator:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Draw on from where this generator was when it had that state."""
-        stream = self._stream
-        self.__dict__.update(vars(Generator.from_state(state)))
-        self._stream = stream
+        self.become(Generator.from_state(state))
+
+    def become(self, other: Generator) -> None:
+        """Draw what another generator was about to draw, which is given up; a stream in use stays in its place."""
+        drawn, stream = other._counter(), self._stream
+        self.__dict__.update(vars(other))
+        self._drawn, self._stream = drawn, stream
         self._put(None)
 
     @classmethod

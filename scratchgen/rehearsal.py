@@ -35,8 +35,8 @@ class Overheard(guard.Captured):
 class Rehearsal:
     """A step, arrays ↦ arrays, of the same shapes and dtypes in every call; as `cuda.graph.Graph`."""
 
-    def __init__(self, step: Any) -> None:
-        self.step, self.calls = step, 0
+    def __init__(self, step: Any, agree: Any = guard.alone) -> None:
+        self.step, self.agree, self.calls = step, agree, 0
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self.captured: guard.Captured | None = None
@@ -63,10 +63,15 @@ class Rehearsal:
     def _again(self) -> list[Any]:
         """The step on the inputs, refused where a graph would fail, or go on with what it was captured with."""
         before = [(array, array.copy()) for array in self.outside.values() if array.flags.writeable]
+        refusal: guard.CaptureError | None = None
         try:
             with guard.capturing() as calls:
                 results = self.step(self.inputs)
             guard.compare(self.captured or calls, calls)
+        except guard.CaptureError as error:
+            refusal = error
+        try:
+            self.agree(refusal)
         except guard.CaptureError:
             for array, was in before:
                 array[...] = was

@@ -42,8 +42,8 @@ import numpy as np
 
 from scratchgen import tracing
 from scratchgen.autograd.tensor import Tensor
-from scratchgen.backend import active, owns
-from scratchgen.guard import CaptureError
+from scratchgen.backend import Agree, active, owns
+from scratchgen.guard import CaptureError, alone
 from scratchgen.planning import Plan, give_back
 from scratchgen.precision import asked
 from scratchgen.processes import move
@@ -59,13 +59,14 @@ class replay:
     """A step that is recorded, then replayed.  step: arrays, numbers and generators ↦ arrays, in any nest.
 
     copy: results are the caller's own; without, they are the replay's, to be used before anybody's next call.
+    agree: `Backend.graph`'s, for several processes that replay a step together on devices.
     Several threads may call it at once: each has memory of its own.
     Raises ReplayError for a step that cannot be replayed.
     """
 
-    def __init__(self, step: Callable[..., Any], copy: bool = True) -> None:
+    def __init__(self, step: Callable[..., Any], copy: bool = True, agree: Agree = alone) -> None:
         update_wrapper(self, step)
-        self.step, self.copy = step, copy
+        self.step, self.copy, self.agree = step, copy, agree
         self.before: dict[Any, Recorder] = {}  # the first recording, by the arguments' kinds
         self.ready: dict[Any, Recorder] = {}  # the second
         self.plans: dict[Any, list[Plan]] = {}  # those that nobody is running
@@ -123,7 +124,7 @@ class replay:
         with RECORDING:
             if kinds not in self.graphs:
                 self._make_room(kinds, self.graphs)
-                self.graphs[kinds] = Nested(xp, self.step, arguments)
+                self.graphs[kinds] = Nested(xp, self.step, arguments, self.agree)
             return self.graphs[kinds].run(arguments, self.copy)
 
     def _make_room(self, kinds: Any, kept: dict[Any, Any]) -> None:
@@ -149,11 +150,11 @@ class Nested:
 
     running = False  # one at a time
 
-    def __init__(self, xp: Any, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, xp: Any, step: Callable[..., Any], arguments: tuple[Any, ...], agree: Agree) -> None:
         self.xp, self.step = xp, step
         self.arguments = self._without(arguments)
         self.results: Any = None
-        self.graph = xp.graph(self._flat)
+        self.graph = xp.graph(self._flat, agree)
 
     def run(self, arguments: tuple[Any, ...], copy: bool) -> Any:
         """The step, or its graph."""

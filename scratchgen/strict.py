@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special as scipy_special
 
 from scratchgen import guard
-from scratchgen.backend import Backend, Step, numpy
+from scratchgen.backend import Agree, Backend, Step, numpy
 from scratchgen.guard import CaptureError, capturing, compare, watched
 from scratchgen.manners import check_added, mannered
 from scratchgen.rehearsal import Rehearsal
@@ -287,8 +287,10 @@ def _check(name: str, raw: list[Any]) -> None:
     """Functions that CuPy cannot do without the host, or without a library that refuses in a capture."""
     if name in PRODUCTS:
         _check_product(name)
-    if name in LINALG and name != "norm":
+    if name in LINALG and name != "norm" and not guard.has_kernel(name, *raw):
         guard.refused(f"linalg.{name} calls cuSOLVER through CuPy, which refuses", "leave it out of the captured step")
+    if name == "cholesky" and not guard.is_capturing():
+        guard.crossing(guard.READ, "linalg.cholesky asks whether there is a factor", 1, "let a graph hold it")
     if name in COUNTED or (name == "where" and len(raw) == 1):
         guard.crossing(guard.READ, f"{name}, whose shape depends on numbers", 8, "choose by xp.where")
     if name in ("concatenate", "stack") and len(raw[0]) > MANY:
@@ -301,7 +303,22 @@ def _check(name: str, raw: list[Any]) -> None:
 class _Linalg:
     def __init__(self) -> None:
         for name in LINALG:
-            setattr(self, name, _function_of(name, mannered(name, getattr(np.linalg, name))))
+            function = _cholesky if name == "cholesky" else getattr(np.linalg, name)
+            setattr(self, name, _function_of(name, mannered(name, function)))
+
+
+def _cholesky(x: np.ndarray) -> np.ndarray:
+    """A device asks whether there is a factor of each matrix; in a capture, nan stands for one that there is not."""
+    if not guard.is_capturing():
+        return np.linalg.cholesky(x)
+    return np.reshape([_factor(part) for part in x.reshape(-1, *x.shape[-2:])], x.shape)
+
+
+def _factor(x: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.cholesky(x)
+    except np.linalg.LinAlgError:
+        return np.full_like(x, np.nan)
 
 
 class _AddAt:
@@ -346,8 +363,8 @@ class StrictBackend(Backend):
         setattr(self, name, call)  # the next look-up is a plain attribute
         return call
 
-    def graph(self, step: Step) -> Step:
-        return Rehearsal(step)
+    def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
+        return Rehearsal(step, agree)
 
     def window_view(self, x: StrictArray, shape: tuple[int, ...], stride: int) -> StrictArray:
         return _run("window_view", numpy.window_view, x._a, shape, stride)

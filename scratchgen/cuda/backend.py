@@ -10,7 +10,7 @@ import numpy as np
 from cupyx.scipy import special
 
 from scratchgen import guard, transfers
-from scratchgen.backend import Array, Backend, Step
+from scratchgen.backend import Agree, Array, Backend, Step
 from scratchgen.cuda import joined, philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
@@ -47,8 +47,8 @@ class CupyBackend(Kernels, Products, Backend):
         """As `transfers.joined`."""
         return joined.joined(arrays) if joined.suits(arrays, axis) else transfers.joined(self, arrays, axis)
 
-    def graph(self, step: Step) -> Step:
-        return Graph(step)
+    def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
+        return Graph(step, agree)
 
     def noise_stream(self, drawn: int, key: tuple[int, int]) -> Array:
         return philox.stream(drawn, key)

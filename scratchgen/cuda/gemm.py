@@ -3,8 +3,8 @@
 CuPy's own products copy what does not lie in one piece, ignore a precision asked for, and are refused while a CUDA
 graph is captured.  Here an operand is copied only if cuBLAS cannot read it where it lies, the precision is chosen per
 call, and all that a capture forbids is done once per thread, device and stream, before: run a step once on the
-stream that will capture it.  (CuPy's solve, cholesky, … remain as they are, and cannot be captured; nor can `@` of its
-arrays: xp.matmul is what comes here.)  What is said of cuBLAS is what NVIDIA's documentation says of it.
+stream that will capture it.  (CuPy's factorisations cannot be captured, but for the small ones of `cuda.linalg`; nor
+can `@` of its arrays: xp.matmul is what comes here.)  What is said of cuBLAS is what NVIDIA's documentation says of it.
 
     dtype, precision            cuBLAS reads      multiplies in       adds in
     float64, any                float64           float64             float64

@@ -3,7 +3,8 @@
     call 1, 2     the step itself, on a stream of its own and in memory of its own; kernels are compiled, and the pool
                   finds out what memory a step needs.  These are steps like any other
     call 3        the arguments go to memory of the graph, the step's kernels are captured and none of them is run
-                  (Stream.begin_capture), and then the graph is launched
+                  (Stream.begin_capture), and then the graph is launched.  Of several processes that capture a step
+                  together, sums over all of them in it, none does before all have captured theirs (`agree`)
     from then on  the arguments are copied to where the graph reads them, and it is launched: no Python in between
 
 A graph knows memory by its address and holds none of it.  So whatever the step makes lies in a pool that nobody else
@@ -25,7 +26,7 @@ from typing import Any
 import cupy
 
 from scratchgen import guard
-from scratchgen.backend import Array, Step
+from scratchgen.backend import Agree, Array, Step
 from scratchgen.cuda import gemm
 from scratchgen.rehearsal import WARM_UPS
 
@@ -38,8 +39,8 @@ class Graph:
     Raises CaptureError, one line, for a step that no graph can hold; then nothing of that step was done.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.step, self.calls = step, 0
+    def __init__(self, step: Step, agree: Agree = guard.alone) -> None:
+        self.step, self.agree, self.calls = step, agree, 0
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool(block)
         self.workspace: Any = None
@@ -53,7 +54,7 @@ class Graph:
             with self._aside():
                 return self.step(arrays)
         if self.graph is None:
-            self._try_to_capture(arrays)
+            self.graph = self._agreed(arrays)
         else:
             for place, array in zip(self.inputs, arrays, strict=True):
                 cupy.copyto(place, array)
@@ -71,16 +72,21 @@ class Graph:
         finally:
             caller.wait_event(self.stream.record())
 
-    def _try_to_capture(self, arrays: list[Array]) -> None:
+    def _agreed(self, arrays: list[Array]) -> Any:
+        """The step's graph, if it could be captured, and everywhere."""
+        graph, refusal = None, None
         try:
             with self._aside():
-                self._capture(arrays)
-        except guard.CaptureError:
-            raise
+                graph = self._captured(arrays)
+        except guard.CaptureError as error:
+            refusal = error
         except RuntimeError as error:  # CuPy's refusals and CUDA's
-            raise guard.CaptureError(f"capture: {' '.join(str(error).split())} at {place(error)}") from error
+            refusal = guard.CaptureError(f"capture: {' '.join(str(error).split())} at {place(error)}")
+            refusal.__cause__ = error
+        self.agree(refusal)
+        return graph
 
-    def _capture(self, arrays: list[Array]) -> None:
+    def _captured(self, arrays: list[Array]) -> Any:
         self.inputs = [x.copy() for x in arrays]
         self.stream.begin_capture()
         try:
@@ -91,7 +97,7 @@ class Graph:
             with suppress(RuntimeError):  # a capture that has failed already says so once more
                 self.stream.end_capture()
             raise
-        self.graph = self.stream.end_capture()
+        return self.stream.end_capture()
 
     def _out_of_the_way(self, x: Array) -> Array:
         """A result that lies where the next arguments go is copied: it may be one of them, for another place."""

@@ -6,11 +6,13 @@ Giles (2008), "Collected matrix derivative results", and Townsend (2016), "Diffe
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import zip_longest
+from operator import matmul
 from typing import Any, NamedTuple
 
 from scratchgen.autograd.primitive import broadcast_to, primitive
-from scratchgen.autograd.tensor import value_of
+from scratchgen.autograd.tensor import Tensor, value_of
 from scratchgen.backend import backend_of, inf
 from scratchgen.ops.choice import where
 from scratchgen.ops.elementwise import absolute, power, square
@@ -25,7 +27,14 @@ from scratchgen.tracing import whole
 T = matrix_transpose
 
 
-@primitive(lambda g, y, _x: -(T(y) @ g @ T(y)))
+def _chain(*factors: Any) -> Any:
+    """The product of matrices, from left to right; of arrays by the backend's `matmul`, which a graph can hold."""
+    if any(type(x) is Tensor for x in factors):
+        return reduce(matmul, factors)
+    return reduce(backend_of(*factors).matmul, factors)
+
+
+@primitive(lambda g, y, _x: -_chain(T(y), g, T(y)))
 def inv(xp, x, /):
     """y = x⁻¹.  x̄ = −yᵀ·ȳ·yᵀ."""
     return xp.linalg.inv(x)
@@ -61,7 +70,7 @@ def slogdet(x) -> SlogdetResult:
 
 
 @primitive(
-    lambda g, y, a, _b: -(_solve(T(a), g) @ T(y)),
+    lambda g, y, a, _b: -_chain(_solve(T(a), g), T(y)),
     lambda g, _y, a, _b: _solve(T(a), g),
 )
 def _solve(xp, a, b, /):
@@ -81,9 +90,9 @@ def solve(a, b):
 
 def _cholesky_rule(g, y, _x):
     inverse = inv(y)
-    half = tril(T(y) @ g)
+    half = tril(_chain(T(y), g))
     half = half - _diagonal_matrix(half) * 0.5
-    step = T(inverse) @ half @ inverse
+    step = _chain(T(inverse), half, inverse)
     return (step + T(step)) * 0.5
 
 

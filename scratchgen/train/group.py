@@ -9,9 +9,16 @@ process r adds up its s/K, and all together
 
     g = (1/s) Σ_r Σ_i g_i,     i = r·s/K … (r+1)·s/K − 1        (one all-reduce, the terms of the loss with it)
 
-Every shard has noise of its own, a child of the run's, wherever it is worked on.  So a run's numbers depend on s, and
-on K only in the order of this sum.  Everything else (clipping, the optimiser, averages, what follows a step, the order
-of the data) each process does for itself, on the same numbers: weights stay the same to the last bit.
+Every shard has noise of its own, a child of the run's, wherever it is worked on: shard i of minibatch n (0, 1, …) the
+child of number n·s + i.  So a run's numbers depend on s, and on K only in the order of this sum.  Everything else
+(clipping, the optimiser, averages, what follows a step, the order of the data) each process does for itself, on the
+same numbers: weights stay the same to the last bit.
+
+On devices s is K: each process works on its part as a whole, and the whole update with the all-reduce in it is one CUDA
+graph.  So K GPUs have the numbers of one process on the host with s = K.  A process whose capture is refused must not
+go on alone: NCCL may plan a sum in a graph with the other processes, and otherwise than one outside.  By MPI, which is
+no part of the capture, all ask twice whether anybody has been refused (`concur`): before NCCL is called in the capture,
+and before the graph is launched.  Then all go on with it, or all without.
 """
 
 from __future__ import annotations
@@ -22,6 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from scratchgen import guard
 from scratchgen.backend import Backend, backend_of
 
 T = TypeVar("T")
@@ -33,6 +41,10 @@ class GroupError(ValueError):
     exit_code = 2
 
 
+class Elsewhere(guard.CaptureError):
+    """A capture that was refused in another process, of which all know."""
+
+
 class Group:
     """One process; and what any group can do, by what MPI and NCCL do for several.
 
@@ -40,6 +52,8 @@ class Group:
     """
 
     rank, size = 0, 1
+    captures = True
+    """Whether `all_reduce` may be part of a CUDA graph."""
 
     def all_reduce(self, buffer: Any) -> None:
         """buffer ← Σ over all processes, in place, the same bits in each of them.  buffer: flat, on any backend."""
@@ -84,6 +98,17 @@ class Group:
         """Whether all processes have the same number."""
         return self.largest(number) == -self.largest(-number)
 
+    def concur(self, refusal: guard.CaptureError | None) -> None:
+        """Said by every process in the course of a capture: None, or what it was refused for, and then once.
+
+        Raises CaptureError in all of them if one has been refused.
+        """
+        refused = 0 if isinstance(refusal, Elsewhere) else self.largest(0 if refusal is None else self.rank + 1)
+        if refusal is not None:
+            raise refusal
+        if refused:
+            raise Elsewhere(f"capture: process {refused - 1} of {self.size} cannot capture its step")
+
     def add_up(self, terms: Sequence[Any], gradient: Any) -> tuple[list[Any], Any]:
         """A minibatch's terms, from each process's part of them, and the sum of the processes' gradients.
 
@@ -106,6 +131,8 @@ ALONE = Group()
 
 class MPIGroup(Group):
     """The processes of an mpi4py communicator.  Arrays of any backend are added up on the host."""
+
+    captures = False
 
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
@@ -157,6 +184,8 @@ class NCCLGroup(MPIGroup):
     Raises BackendError where NCCL is missing, or a machine has fewer GPUs than processes.
     """
 
+    captures = True
+
     def __init__(self, group: MPIGroup) -> None:
         from scratchgen.cuda.nccl import Communicator
 
@@ -166,4 +195,14 @@ class NCCLGroup(MPIGroup):
         self.nccl = Communicator(self.size, self.rank, neighbours.Get_rank())
 
     def all_reduce(self, buffer: Any) -> None:
+        if guard.is_capturing():
+            self.concur(None)
         self.nccl.all_reduce(buffer)
+
+
+def split(batch: Any, shards: int) -> list[Any]:
+    """A minibatch in equal parts, whether it is an array or a tuple of arrays."""
+    if isinstance(batch, tuple):
+        return list(zip(*(split(array, shards) for array in batch), strict=True))
+    size = len(batch) // shards
+    return [batch[i * size : (i + 1) * size] for i in range(shards)]

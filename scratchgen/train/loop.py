@@ -30,7 +30,7 @@ from scratchgen.models.system import System
 from scratchgen.random import Generator
 from scratchgen.recorded import ReplayError
 from scratchgen.train.config import TrainConfig, learning_rate, settled
-from scratchgen.train.group import ALONE, Group
+from scratchgen.train.group import ALONE, Group, split
 from scratchgen.train.launch import keeper
 from scratchgen.train.metrics_log import MetricsLog
 from scratchgen.train.progress import Bar
@@ -142,28 +142,28 @@ def take_turn(state: State, source: Source) -> None:
 
 
 def update(player: PlayerState, batch: Any, rate: float, state: State) -> None:
-    """One minibatch of one player.  On a device, by one process, it is one call, which is replayed as a whole."""
+    """One minibatch of one player.  On a device it is one call, which is replayed as a whole."""
     player.set_rate(rate)
     player.count += 1
     with np.errstate(all="ignore"):  # what is not finite is looked for, and named, by `check`
-        if player.whole:
+        if not state.on_host:
             return on_device(player, batch, state)
         terms, gradient = descent(player, batch, state)
         player.clip(terms, gradient)
-        if state.on_host:
-            state.check()  # before the step, which would spoil the weights
+        state.check()  # before the step, which would spoil the weights
         player.move(batch, state.rng, gradient)
 
 
 def on_device(player: PlayerState, batch: Any, state: State) -> None:
     """The update as a graph of kernels.  Without, for good, where that cannot be: with a note, and with nothing done
-    twice, since what is refused has not been done."""
+    twice, since what is refused has not been done.  Several processes go the same way."""
+    noise = state.rng, state.own_noise()
     for step in player.replays:
         try:
-            return step(batch, state.rng)
+            return step(batch, *noise)
         except ReplayError as error:
             give_up(player, error, state)
-    player.update(batch, state.rng)
+    player.update(batch, *noise)
 
 
 def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
@@ -172,9 +172,9 @@ def descent(player: PlayerState, batch: Any, state: State) -> tuple[Any, Any]:
     The shards' passes are recorded once and replayed, unless the configuration says no, or they cannot be.  Of several
     processes, each works on its own shards.
     """
-    shards = state.config.shards
+    shards = state.shards
     streams = [state.rng] if shards == 1 else state.rng.spawn(shards)
-    parts = state.group.share(list(zip(_split(batch, shards), streams, strict=True)))
+    parts = state.group.share(list(zip(split(batch, shards), streams, strict=True)))
     found = replayed(player, parts, state) if player.replays else None
     if found is None:
         found = side_by_side(lambda part: player.gradient(*part), parts)
@@ -210,14 +210,6 @@ def give_up(player: PlayerState, error: ReplayError, state: State) -> None:
     """Replay no more."""
     state.notes.append(f"{error}; trained without replay, which gives the same numbers")
     player.close()
-
-
-def _split(batch: Any, shards: int) -> list[Any]:
-    """A minibatch in equal parts, whether it is an array or a tuple of arrays."""
-    if isinstance(batch, tuple):
-        return list(zip(*(_split(array, shards) for array in batch), strict=True))
-    size = len(batch) // shards
-    return [batch[i * size : (i + 1) * size] for i in range(shards)]
 
 
 RESIDENT = 1 << 31

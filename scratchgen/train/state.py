@@ -23,7 +23,7 @@ from scratchgen.replay import replay
 from scratchgen.train import checkpoint
 from scratchgen.train.checkpoint import CheckpointError
 from scratchgen.train.config import TrainConfig, as_json, generator
-from scratchgen.train.group import ALONE, Group, GroupError
+from scratchgen.train.group import ALONE, Group, GroupError, split
 
 MAY_CHANGE = ("steps", "checkpoint_every", "replay")  # between a run and its continuation
 NOISE = 1 << 31  # this child of the seed makes the noise; its first children shuffle the data, epoch by epoch
@@ -48,7 +48,7 @@ class PlayerState:
     """One player at work: its parameters in one buffer, its optimiser, its average, and its sums for the log.
 
     The sums run over the minibatches since the last row of the log, and stay where the arrays live.
-    Of a minibatch's shards it works on those that are this process's.
+    Of a minibatch's shards it works on those that are this process's; a device works on its part as one shard.
     """
 
     def __init__(self, player: Player, config: TrainConfig, group: Group = ALONE) -> None:
@@ -60,11 +60,10 @@ class PlayerState:
         self.precision = config.precision
         self.optimiser = make_optimiser(self.flat, config)
         self.is_spread = False
-        on_device = self.xp.on_device
-        self.whole = on_device and group.size == 1  # a device works on a minibatch in one call
-        step, shards = (self.update, 1) if self.whole else (self.gradient, len(group.share(range(config.shards))))
-        recorded = config.replay and (self.whole or not on_device)
-        self.replays = [replay(step, copy=False) for _ in range(shards if recorded else 0)]
+        self.group, own, on_device = group, len(group.share(range(config.shards))), self.xp.on_device
+        step, shards = (self.update, 1) if on_device else (self.gradient, own)
+        recorded = config.replay and (group.captures or not on_device)
+        self.replays = [replay(step, copy=False, agree=group.concur) for _ in range(shards if recorded else 0)]
         self.rate: Any = self.xp.full((), config.lr, np.float64) if on_device else config.lr
         self.rate_now = config.lr  # the number, wherever `rate` lives
         self.untouchable: list[Tensor] = []  # what the loss may not set
@@ -99,10 +98,16 @@ class PlayerState:
             self.rate.fill(rate)
         self.rate_now = rate
 
-    def update(self, batch: Any, rng: Generator) -> None:
-        """All that a minibatch does to the player.  On a device this is the call that is replayed: it reads nothing,
-        and what it changes stays in its place."""
-        terms, gradient = self.gradient(batch, rng)
+    def update(self, batch: Any, rng: Generator, own: Generator) -> None:
+        """All that a minibatch does to the player on a device.  This is the call that is replayed: it reads nothing,
+        and what it changes stays in its place.  own: the noise of this process's part of the minibatch."""
+        size = self.group.size
+        (part,) = self.group.share(split(batch, size))
+        terms, gradient = self.gradient(part, own)
+        if size > 1:
+            found, gradient = self.group.add_up(terms, gradient)
+            terms = type(terms)(*found)
+            gradient /= size
         self.clip(terms, gradient)
         self.move(batch, rng, gradient)
 
@@ -178,18 +183,29 @@ class State:
         self.players = [PlayerState(player, config, group) for player in players_of(system, config.dtype)]
         learnt = {id(x) for player in self.players for x in player.tensors}
         self.memory = [optim.Flat({k: x}) for k, x in system.named_parameters() if id(x) not in learnt]
+        self.on_host = not any(player.xp.on_device for player in self.players)
+        self.shards = config.shards if self.on_host else group.size
         for player in self.players:
-            if config.shards > 1 and not player.whole:
+            if self.shards > 1:
                 player.untouchable = [x for flat in self.memory for x in flat.parameters]
         self.rng = generator(config, NOISE)
+        self.own = Generator(0, self.rng.mode)  # of a device's part of a minibatch, anew for each
         self.step = 0
         self.cursor = 0  # minibatches drawn so far
         self.saved: int | None = None  # the step of the last checkpoint
         self.notes: list[str] = []  # to be told to whoever watches
         self.row: dict[str, float] = {}  # the losses in the last row of the log, by player
-        self.on_host = not any(player.xp.on_device for player in self.players)
-        if config.shards > 1 and any(player.whole for player in self.players):
-            self.notes.append(f"a device works on a minibatch as a whole: one shard, not {config.shards}")
+        if config.shards != self.shards:
+            shards = "one shard" if group.size == 1 else f"{group.size} shards"
+            self.notes.append(f"a device works on its part of a minibatch as a whole: {shards}, not {config.shards}")
+
+    def own_noise(self) -> Generator:
+        """The noise of this process's part of the next minibatch, on a device: the same object each time, which a graph
+        knows by the place of its stream."""
+        if self.group.size == 1:
+            return self.rng
+        self.own.become(self.rng.spawn_one(self.group.rank, self.shards))
+        return self.own
 
     def close(self) -> None:
         """End what runs beside."""

@@ -11,11 +11,13 @@ from dataclasses import replace
 import host_graph
 import numpy as np
 import pytest
+from everywhere import built, dataset_of
 from train_toys import CONFIG, data_for, make
 
 import scratchgen as sg
 from scratchgen.backend import active
-from scratchgen.guard import listening
+from scratchgen.guard import CaptureError, alone, listening
+from scratchgen.recipes import RECIPES
 from scratchgen.recorded import ReplayError
 from scratchgen.train import train
 from scratchgen.train.state import PlayerState
@@ -230,6 +232,44 @@ def test_no_memory_left_while_capturing(cupy, world, monkeypatch):
         replay(there(cupy, 1.0))
 
 
+@pytest.mark.parametrize("name", ["cupy", "strict"])
+def test_a_graph_is_used_only_if_all_agree(cupy, world, name):
+    """They are asked after the capture; what they refuse has not been done."""
+    with sg.backend(name) as xp:
+        said, weights, ones = [], xp.asarray(np.ones(2)), xp.asarray(np.ones(2))
+
+        def refuse(refusal):
+            said.append(refusal)
+            raise CaptureError("capture: another one cannot")
+
+        def step(x):
+            weights.__iadd__(x)
+            return weights * 1
+
+        replay = sg.replay(step, agree=refuse)
+        assert [numbers(xp, replay(ones)[0]) for _ in range(2)] == [2.0, 3.0]
+        assert said == []
+        with pytest.raises(ReplayError, match="replay: another one cannot"):
+            replay(ones)
+        assert numbers(xp, weights) == [3.0, 3.0]
+        assert said == [None]
+        replay = sg.replay(step, agree=said.append)
+        assert [numbers(xp, replay(ones)[0]) for _ in range(4)] == [4.0, 5.0, 6.0, 7.0]
+        assert set(said) == {None}
+
+
+@pytest.mark.parametrize("name", ["cupy", "strict"])
+def test_they_are_told_what_a_capture_is_refused_for(cupy, world, name):
+    with sg.backend(name) as xp:
+        said, ones = [], xp.asarray(np.ones(1))
+        replay = sg.replay(lambda x: x + float(x[0]), agree=lambda refusal: (said.append(refusal), alone(refusal)))
+        for _ in range(2):
+            replay(ones)
+        with pytest.raises(ReplayError, match="read: float"):
+            replay(ones)
+        assert [type(refusal) for refusal in said] == [CaptureError]
+
+
 def test_other_errors_of_a_step_are_its_own(cupy, world):
     def step(x):
         if listening():
@@ -268,6 +308,22 @@ def test_training_by_graphs_changes_no_bit(cupy, world, name):
     assert world.log.count("null: launch") == (3 * 20 - 2 * 2 if name == "game" else 20 - 2)  # a critic moves twice
     gc.collect()
     assert not world.graphs
+
+
+@pytest.mark.parametrize("id", ["score_matching", "product_of_experts", "kl_directions"])
+def test_small_matrices_are_factored_in_graphs(cupy, world, id):
+    """Systems with densities of full covariances: their kernels are captured, and give what they give without."""
+    recipe, found = RECIPES[id], []
+    dataset = dataset_of(recipe)
+    config = replace(recipe.train, batch_size=4, steps=6, shards=1, noise="counter")
+    for is_replayed in (False, True):
+        system = built(recipe, dataset)
+        train(system, recipe.examples(dataset), replace(config, replay=is_replayed), progress=False)
+        found.append(system.state_dict())
+    assert all(np.array_equal(value, found[1][name]) for name, value in found[0].items())
+    players = len(system.players())
+    assert sum(line.endswith(": end capture") for line in world.log) == players
+    assert world.log.count("null: launch") == players * (6 - 2)
 
 
 def test_a_rate_of_the_host_would_be_seen(cupy, world, monkeypatch):

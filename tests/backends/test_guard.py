@@ -8,6 +8,7 @@ import pytest
 
 import scratchgen as sg
 from scratchgen import ops, strict
+from scratchgen.autograd import gradients
 from scratchgen.backend import get
 from scratchgen.guard import IN, OUT, READ
 
@@ -123,8 +124,13 @@ REFUSED = READS | {
     "dot": lambda x: xp.dot(x, x),
     "einsum": lambda x: xp.einsum("i,i->", x, x),
     "tensordot": lambda x: xp.tensordot(x, x, 1),
-    "solve": lambda x: xp.linalg.solve(xp.eye(4), x),
-    "inv": lambda x: xp.linalg.inv(xp.eye(4)),
+    "solve of a vector": lambda x: xp.linalg.solve(xp.eye(4), x),
+    "solve of a large matrix": lambda x: xp.linalg.solve(xp.eye(33), xp.eye(33)),
+    "solve of two types": lambda x: xp.linalg.solve(xp.eye(4), xp.eye(4, dtype=np.float32)),
+    "inv of a large matrix": lambda x: xp.linalg.inv(xp.eye(33)),
+    "cholesky of a large matrix": lambda x: xp.linalg.cholesky(xp.eye(33)),
+    "slogdet": lambda x: xp.linalg.slogdet(xp.eye(2)),
+    "eigh": lambda x: xp.linalg.eigh(xp.eye(2)),
     "noise drawn on the host": lambda x: noise(),
 }
 
@@ -160,7 +166,29 @@ def test_a_capture_takes_what_stays_on_the_device(x):
         xp.full((2,), 3.0)
         xp.asarray(0.5)
         ops.tanh(y)
+        xp.linalg.inv(xp.linalg.cholesky(xp.eye(32)))
+        xp.linalg.solve(xp.eye(2), xp.ones((2, 5)))
     assert [c.name for c in calls.calls][:4] == ["mul", "exp", "[…]", "sum"]
+
+
+def test_a_factor_that_is_not_there_is_nan_in_a_capture_and_asked_for_elsewhere():
+    a = xp.asarray(np.stack([np.eye(2), -np.eye(2)]))
+    with strict.capturing():
+        found = xp.linalg.cholesky(a)
+    np.testing.assert_array_equal(xp.to_numpy(found), [np.eye(2), np.full((2, 2), np.nan)])
+    with strict.watched() as seen, pytest.raises(np.linalg.LinAlgError):
+        xp.linalg.cholesky(a)
+    assert seen.reads == 1
+
+
+@pytest.mark.parametrize("operation", [
+    lambda a: ops.linalg.cholesky(a), lambda a: ops.linalg.inv(a), lambda a: ops.linalg.solve(a, a[:, :1]),
+])  # fmt: skip
+def test_gradients_of_small_factors_can_be_captured(operation):
+    with sg.backend("strict"):
+        a = sg.tensor(np.array([[4.0, 1.0], [1.0, 3.0]]))
+        with strict.capturing():
+            gradients(ops.sum(ops.square(operation(a))), [a])
 
 
 # --- two captures of one step --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from kernel_tools import compiled_by_nvrtc, moves
 
 import scratchgen
 import scratchgen as sg
+from scratchgen import optim
 from scratchgen.backend import get
 from scratchgen.optim import EMA, Adam, Flat
 
@@ -141,9 +142,23 @@ def test_optimisers_to_the_last_bit(cupy, name, decay, on_device, dtype):
         rest = {"adam": (0.9, 0.999, 1e-8, decay), "sgd": (decay,), "ema": ()}[name]
         getattr(HOST, name)(*ours, scratch, *given, *rest)
         there = [cupy.asarray(np.array(x)) for x in given] if on_device else given
-        getattr(cupy, name)(*theirs, cupy.asarray(scratch), *there, *rest)
+        getattr(cupy, name)(*theirs, None, *there, *rest)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(cupy.to_numpy(b), a)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "EMA"])
+def test_a_step_on_the_device_makes_no_array_of_the_size_of_the_buffers(cupy, monkeypatch, name):
+    with sg.backend("cupy"):
+        flat = Flat({"a": sg.tensor(np.ones(300, np.float32))})
+        owner, g, made = getattr(optim, name)(flat), cupy.ones(300, np.float32), []
+        array = type(g)
+        init = array.__init__
+        monkeypatch.setattr(array, "__init__", lambda self, a: (made.append(a.size), init(self, a))[1])
+        owner.update() if name == "EMA" else owner.step(g)
+        assert set(made) <= {1}
+        optim.room(cupy, 300, np.float32)
+        assert made[-1] == 300
 
 
 def trained(backend, steps=4):

@@ -201,6 +201,30 @@ def test_back_to_a_mark(backend):
                     np.testing.assert_array_equal(*host([rng.random((3,)), again.random((3,))]))
 
 
+@pytest.mark.parametrize("mode", ["host", "counter"])
+def test_one_of_several_children(mode):
+    one, all_of_them = Generator(3, mode).spawn(2)[1], Generator(3, mode).spawn(2)[1]
+    for n in (1, 3, 8):
+        assert one.spawn_one(n // 2, n).state() == all_of_them.spawn(n)[n // 2].state()
+        assert one.state() == all_of_them.state()
+
+
+@pytest.mark.parametrize("mode", ["host", "counter"])
+def test_a_generator_becomes_another_and_its_stream_stays(backend, mode):
+    with sg.backend(backend.name):
+        rng, wanted = Generator(1, mode), Generator(2, mode).spawn(2)
+        stream = rng.stream() if mode == "counter" else None
+        for begun in (0, 3):
+            for child in wanted:
+                child.random((begun,))
+                state = child.state()
+                rng.become(child)
+                assert rng.state() == state
+                assert rng.stream() is stream or mode == "host"
+                np.testing.assert_array_equal(*host([rng.random((7,)), Generator.from_state(state).random((7,))]))
+                wanted = [Generator.from_state(state)]
+
+
 def test_a_stream_goes_on_on_another_backend():
     wanted = counter(8)
     rng, parts = counter(8), []

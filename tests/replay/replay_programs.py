@@ -257,6 +257,7 @@ def run(program, arrays):
     env = list(arrays)
     for name, i, j, k in program:
         x = NAMES[name](env, i, j, k)
+        x = np.asarray(x) if isinstance(x, np.generic) else x
         env.append(x if isinstance(x, np.ndarray) or x.ndim else x.reshape(()))  # a number as an array
     last = program[-1][1]
     return env[-1], env[-3:], (pick(env, last), {"x": env[0]}), env[-1][..., None]

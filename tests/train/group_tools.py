@@ -10,6 +10,8 @@ from scratchgen.train import Group
 class ThreadGroup(Group):
     """One of the threads of `together`."""
 
+    captures = False  # one thread records at a time: it would wait for the others, and they for it
+
     def __init__(self, rank, size, table, barrier):
         self.rank, self.size, self.table, self.barrier = rank, size, table, barrier
         self.reduced = 0

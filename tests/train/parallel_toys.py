@@ -7,6 +7,9 @@ creates the run, or resumes it; the process of that rank does something wrong wh
     none                    raise                   an error that nobody foresaw
     kill                    is killed               drift   moves a weight by a hair
     SIGINT, SIGTERM         is sent the signal
+
+With "gpus" among the settings the processes play that they have one each (`host_nccl`); something then goes wrong when
+the minibatch is drawn, since a graph's launch calls no loss.
 """
 
 import json
@@ -14,11 +17,14 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from train_toys import CONFIG, Done, make, run_in
 
-from scratchgen.train import GroupError, Interrupted
+from scratchgen import use
+from scratchgen.train import GroupError, Interrupted, loop
 from scratchgen.train.launch import joined
 
 
@@ -34,8 +40,29 @@ def strike(fault, system):
         os.kill(os.getpid(), signal.Signals[fault])
 
 
+def play_gpus(group):
+    """The group on GPUs of the host; this process uses one from here on."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
+    import host_cupy
+    import host_graph
+    import host_nccl
+
+    patch = pytest.MonkeyPatch()
+    kept.append(host_cupy.installed(patch))
+    next(kept[0])
+    xp = use("cupy")
+    host_nccl.installed(patch, host_graph.installed(patch), group.mpi, group.comm)
+    return group.on(xp)
+
+
+kept = []  # generators that would put things back when they end
+
+
 def main(group, folder, name, settings, rank, step, fault) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
+    settings = json.loads(settings)
+    gpus = settings.pop("gpus", False)
+    group = play_gpus(group) if gpus else group
     system = make(name)
     first = "critic_loss" if name == "game" else "loss"
     quick, calls = getattr(system, first), iter(range(1, 1000))
@@ -50,10 +77,13 @@ def main(group, folder, name, settings, rank, step, fault) -> int:
         striking()
         return quick(x, rng)
 
-    if fault != "none":
+    if fault != "none" and gpus:
+        draw = loop.Source.__call__
+        loop.Source.__call__ = lambda self, cursor: (perhaps(), draw(self, cursor))[1]
+    elif fault != "none":
         setattr(system, first, struck)
     try:
-        run_in(folder, name, replace(CONFIG, **json.loads(settings)), system, group)
+        run_in(folder, name, replace(CONFIG, **settings), system, group)
     except Interrupted as stop:
         return stop.code
     except GroupError as error:

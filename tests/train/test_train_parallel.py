@@ -14,6 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import host_cuda
 import numpy as np
 import pytest
 from train_toys import CONFIG, environment, left_by, make, run_in
@@ -96,6 +97,47 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on_later(tmp_path, r
     else:
         run_in(tmp_path / "two", "game", replace(STEADY, shards=2))  # by one process
     assert left_by(tmp_path / "two") == left_by(tmp_path / "one")
+
+
+# --- with a GPU each, played by the host: graphs with the sum over all processes in them ------------------------
+
+GPUS = {"gpus": True, "noise": "counter", "steps": 16}
+
+
+@pytest.fixture
+def compiler():
+    host_cuda.require_compiler()
+
+
+@pytest.mark.usefixtures("compiler")
+def test_two_gpus_give_the_losses_of_two_shards_on_the_host(tmp_path):
+    run_in(tmp_path / "one", "game", replace(STEADY, shards=2, noise="counter", steps=16))
+    assert trained(tmp_path / "two", "game", **GPUS) == (0, "")
+    np.testing.assert_allclose(rows(tmp_path / "two"), rows(tmp_path / "one"), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_gpu_s_process_that_is_killed_between_launches_ends_all(tmp_path, rank):
+    """The others wait for its part of a sum; they are ended, and the run goes on from its checkpoint."""
+    assert trained(tmp_path / "one", "game", **GPUS) == (0, "")
+    code, said = trained(tmp_path / "two", "game", rank, 26, "kill", **GPUS)  # in the ninth turn of three minibatches
+    assert code not in (0, 2)
+    assert said.count("scratchgen: game: a process of this run has died; its last checkpoint, ") == 1
+    assert load_weights(make("game"), tmp_path / "two" / "checkpoint.safetensors") == 5
+    assert trained(tmp_path / "two", "game", **GPUS) == (0, "")
+    assert left_by(tmp_path / "two") == left_by(tmp_path / "one")
+
+
+@pytest.mark.usefixtures("compiler")
+def test_an_error_in_one_gpu_s_process_ends_all(tmp_path):
+    code, said = trained(tmp_path, "denoiser", 1, 8, "raise", **GPUS)
+    assert code == 1
+    assert "ZeroDivisionError: something that nobody foresaw\nscratchgen: process 1 of 2 fails alone" in said
+    assert load_weights(make("denoiser"), tmp_path / "checkpoint.safetensors") == 5
+
+
+# --- and again without ------------------------------------------------------------------------------------------
 
 
 def test_an_error_in_one_process_ends_all(tmp_path):
