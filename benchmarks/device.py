@@ -131,7 +131,7 @@ def more(steps: int, seconds: float, took: float) -> int:
 def taken() -> float:
     """MiB that CuPy's pools, private ones too, have taken from the device; they give nothing back by themselves."""
     pool = get("cupy").cuda.MemoryPool
-    return sum(x.total_bytes() for x in gc.get_objects() if isinstance(x, pool)) / 2**20
+    return sum(x.total_bytes() for x in gc.get_objects() if type(x) is pool) / 2**20
 
 
 # --- what the device is, and what it can do ------------------------------------------------------------------

@@ -107,6 +107,10 @@ class Backend(Fused):
         strides = (b, h * stride, w * stride, h, w, c)
         return self.lib.stride_tricks.as_strided(x, shape, strides)
 
+    def windows(self, x: Array, kh: int, kw: int, stride: int, frame: Any) -> Array:
+        """The windows of framed images, copied, (B, H', W', kh, kw, C)."""
+        return convolution.windows(self, convolution.framed(self, x, frame), kh, kw, stride)
+
     def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
         """`convolution.correlate`, its result written to `out` if there is one; its two adjoints follow."""
         return filled(out, convolution.correlate(self, x, w, stride, frame, groups))

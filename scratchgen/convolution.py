@@ -55,7 +55,7 @@ def add_windows(xp: Any, windows: Any, shape: tuple[int, ...], stride: int) -> A
 def correlate(xp: Any, x: Any, w: Any, stride: int, frame: Frame, groups: int) -> Any:
     """y of the equation above.  x: (B, H, W, groups·c).  w: (kh, kw, c, O).  Returns (B, H', W', O)."""
     kh, kw, _, o = w.shape
-    rows = _rows(xp, windows(xp, framed(xp, x, frame), kh, kw, stride), groups)
+    rows = _rows(xp, xp.windows(x, kh, kw, stride, frame), groups)
     y = xp.matmul(rows, _columns(xp, w, groups))
     return xp.moveaxis(y, 0, 1).reshape(x.shape[0], *output_size(x.shape, kh, kw, stride, frame), o)
 
@@ -79,7 +79,7 @@ def adjoint_x(xp: Any, h: Any, w: Any, shape: tuple[int, ...], stride: int, fram
 def adjoint_w(xp: Any, x: Any, h: Any, shape: tuple[int, ...], stride: int, frame: Frame, groups: int) -> Any:
     """The w̄ of `shape` with ⟨correlate(x, w), h⟩ = ⟨w, w̄⟩ for every w."""
     kh, kw, _, _ = shape
-    rows = _rows(xp, windows(xp, framed(xp, x, frame), kh, kw, stride), groups)
+    rows = _rows(xp, xp.windows(x, kh, kw, stride, frame), groups)
     w = xp.matmul(xp.swapaxes(rows, 1, 2), _rows(xp, h[:, :, :, None, None], groups))
     return xp.moveaxis(w, 0, 1).reshape(shape)
 

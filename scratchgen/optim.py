@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.autograd.tensor import Tensor
-from scratchgen.backend import backend_of
+from scratchgen.backend import backend_of, inf
 from scratchgen.cores import shared
 from scratchgen.tracing import effect
 
@@ -75,9 +75,10 @@ def norm(buffer: Any) -> Any:
 
 
 def clip_by_norm(buffer: Any, max_norm: float) -> Any:
-    """Scale g in place to ‖g‖₂ ≤ max_norm.  Returns the norm it had (Pascanu et al. 2013)."""
+    """Scale g in place to ‖g‖₂ ≤ max_norm, ∞ for no limit.  Returns the norm it had (Pascanu et al. 2013)."""
     xp, before = backend_of(buffer), norm(buffer)
-    buffer *= xp.where(before > max_norm, max_norm / xp.where(before > 0, before, 1.0), 1.0).astype(buffer.dtype)
+    if max_norm < inf:
+        buffer *= xp.where(before > max_norm, max_norm / xp.where(before > 0, before, 1.0), 1.0).astype(buffer.dtype)
     return before
 
 

@@ -299,6 +299,14 @@ def test_clip_of_zero_and_on_both_backends(xp):
     np.testing.assert_allclose(host(buffer), [0.6, 0.8], rtol=1e-15)
 
 
+def test_without_a_limit_the_norm_is_read_and_nothing_written():
+    """On a device that is a pass over all gradients, and six kernels."""
+    buffer = np.array([3.0, 4.0, np.inf])
+    buffer.flags.writeable = False
+    assert optim.clip_by_norm(buffer[:2], math.inf) == 5
+    assert optim.clip_by_norm(buffer, math.inf) == math.inf
+
+
 # --- averages -----------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
 import numpy as np
 from cupyx.scipy import special
 
-from scratchgen import guard
+from scratchgen import guard, transfers
 from scratchgen.backend import Agree, Array, Backend, Step
-from scratchgen.cuda import philox
+from scratchgen.cuda import joined, philox
 from scratchgen.cuda.graph import Graph
 from scratchgen.cuda.kernels import Kernels
 from scratchgen.cuda.linalg import Linalg
@@ -41,6 +42,10 @@ class CupyBackend(Kernels, Products, Backend):
 
     def lowered(self, precision: str) -> Any:
         return DeviceLowered(self, precision)
+
+    def joined(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """As `transfers.joined`."""
+        return joined.joined(arrays) if joined.suits(arrays, axis) else transfers.joined(self, arrays, axis)
 
     def graph(self, step: Step, agree: Agree = guard.alone) -> Step:
         return Graph(step, agree)

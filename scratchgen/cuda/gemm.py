@@ -18,6 +18,8 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from ctypes import c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
 from typing import Any, NamedTuple
@@ -155,17 +157,15 @@ def load() -> Any:
     return found
 
 
-def names() -> list[str]:
-    """Where libcublas may be: where CuPy's own helper finds it, and what the linker knows."""
-    major = cupy.cuda.runtime.runtimeGetVersion() // 1000
-    linked = [name for name in (ctypes.util.find_library("cublas"),) if name]
-    places = [f"libcublas.so.{major}", *linked]
-    try:
+def names() -> Iterator[str]:
+    """Where libcublas may be: where CuPy's own helper finds it, and what the linker knows, which takes it a second."""
+    with suppress(ImportError, RuntimeError):
         from cuda import pathfinder  # CuPy 14 depends on it, CuPy 13 does not know it
 
-        return [str(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path), *places]
-    except (ImportError, RuntimeError):
-        return places
+        yield str(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+    yield f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}"
+    if linked := ctypes.util.find_library("cublas"):
+        yield linked
 
 
 class Cublas:
@@ -200,6 +200,12 @@ class Cublas:
 
 
 _here = threading.local()
+
+
+def workspace(stream: int) -> Any:
+    """The memory in which this thread's products on a stream of the current device work; None if there were none."""
+    cublas = _here.__dict__.get("cublas", {}).get(cupy.cuda.runtime.getDevice())
+    return None if cublas is None else cublas.workspaces.get(stream)
 
 
 def current() -> Cublas:

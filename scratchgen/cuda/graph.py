@@ -8,8 +8,9 @@
     from then on  the arguments are copied to where the graph reads them, and it is launched: no Python in between
 
 A graph knows memory by its address and holds none of it.  So whatever the step makes lies in a pool that nobody else
-has, and the pool, the inputs and the outputs live as long as the graph does.  What the step reaches for (weights, the
-optimiser's buffers, a generator's counter) must stay where it is, and numbers that change must be arrays on the device.
+has, and the pool, cuBLAS's workspace, the inputs and the outputs live as long as the graph does.  What the step reaches
+for (weights, the optimiser's buffers, a generator's counter) must stay where it is, and numbers that change must be
+arrays on the device.
 The capture stream waits for the caller's and the other way round; the graph is launched on the caller's.
 
 https://docs.cupy.dev/en/stable/reference/generated/cupy.cuda.Stream.html#cupy.cuda.Stream.begin_capture
@@ -26,6 +27,7 @@ import cupy
 
 from scratchgen import guard
 from scratchgen.backend import Agree, Array, Step
+from scratchgen.cuda import gemm
 from scratchgen.rehearsal import WARM_UPS
 
 CUPY = tuple(getattr(cupy, "__path__", ()))
@@ -40,7 +42,8 @@ class Graph:
     def __init__(self, step: Step, agree: Agree = guard.alone) -> None:
         self.step, self.agree, self.calls = step, agree, 0
         self.stream = cupy.cuda.Stream(non_blocking=True)
-        self.pool = cupy.cuda.MemoryPool()
+        self.pool = cupy.cuda.MemoryPool(block)
+        self.workspace: Any = None
         self.inputs: list[Array] = []
         self.outputs: list[Array] = []
         self.graph: Any = None
@@ -89,6 +92,7 @@ class Graph:
         try:
             with guard.capturing():
                 self.outputs = [self._out_of_the_way(x) for x in self.step(self.inputs)]
+                self.workspace = gemm.workspace(self.stream.ptr)
         except BaseException:
             with suppress(RuntimeError):  # a capture that has failed already says so once more
                 self.stream.end_capture()
@@ -98,6 +102,17 @@ class Graph:
     def _out_of_the_way(self, x: Array) -> Array:
         """A result that lies where the next arguments go is copied: it may be one of them, for another place."""
         return x.copy() if any(cupy.may_share_memory(x, y) for y in self.inputs) else x
+
+
+def block(size: int) -> Any:
+    """Memory for the pool, from the device.  Where there is none left CuPy's pool gives back its free blocks, and tries
+    again; but a capture has written down the addresses of those."""
+    try:
+        return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0)
+    except RuntimeError as error:
+        if cupy.cuda.get_current_stream().is_capturing():
+            raise guard.CaptureError(f"capture: the device has no memory left for a graph: {error}") from error
+        raise
 
 
 def place(error: BaseException) -> str:

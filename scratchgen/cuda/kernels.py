@@ -23,7 +23,8 @@ number a row is not counted.)
     sgd                              10 in  4         5
     ema                               8 in  3         3
 
-Kernels are compiled by NVRTC when they are first asked for.
+Kernels are compiled by NVRTC when they are first asked for.  CuPy compiles every kernel, its own and these, with
+-ftz=true: float32 numbers below 1.2e-38, which NumPy still knows, are 0.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ WARPS = 8
 LONG = 1024
 """Numbers above which a row has a block of its own."""
 THREADS = 256
+LONGER, MORE_THREADS = 8192, 1024
+"""Numbers above which that block is as large as may be: such rows are few, and few threads would wait for memory."""
 BLOCKS = 4096
 """At most, of kernels whose threads go on to further places."""
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -51,10 +54,13 @@ C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 @cache
 def _module(source: str) -> Any:
+    """Without letters beyond ASCII, of comments: CuPy writes it to a file in the encoding of the machine."""
     text = resources.files("scratchgen.cuda").joinpath(source).read_text(encoding="utf-8")
-    return cupy.RawModule(code=text, options=("-std=c++17", "--fmad=false"))  # rounded as NumPy rounds
+    options = "-std=c++17", "--fmad=false"  # rounded as NumPy rounds
+    return cupy.RawModule(code=text.encode("ascii", "ignore").decode(), options=options)
 
 
+@cache
 def _kernel(source: str, name: str, dtype: Any) -> Any:
     return _module(source).get_function(f"{name}_{C_TYPES[dtype]}")
 
@@ -73,8 +79,10 @@ def _launch_rows(name: str, dtype: Any, rows: int, length: int, args: tuple[Any,
     """A warp for each short row, a block for each long one."""
     if not (rows and length):
         return
-    short = length <= LONG
-    grid, block = (-(-rows // WARPS), (WARP, WARPS)) if short else (rows, (THREADS, 1))
+    if length <= LONG:
+        grid, block = -(-rows // WARPS), (WARP, WARPS)
+    else:
+        grid, block = rows, (THREADS if length <= LONGER else MORE_THREADS, 1)
     _kernel("rows.cu", name, dtype)((grid,), block, args)
 
 

@@ -1,4 +1,4 @@
-// Small matrices, up to 32 × 32, many at a time: Cholesky's factor, and A⁻¹·B by Gauss, with the largest pivot first.
+// Small matrices, up to 32 x 32, many at a time: Cholesky's factor, and inv(A)*B by Gauss, with the largest pivot first.
 //
 // A matrix belongs to a warp (blockDim.x = 32, some matrices to a block), which works on it in shared memory.  Lane i has
 // row i of it while it is factored, and afterwards column i of B.  Nothing is told to the host: a matrix that is not
@@ -24,7 +24,7 @@ template <class T> __device__ Tile<T> loaded(const T *x, int n) {
     return a;
 }
 
-// L lower triangular with L·Lᵀ = x, of which only the lower triangle is read.
+// L lower triangular with L*L' = x, of which only the lower triangle is read.
 template <class T> __device__ void cholesky(const T *x, T *y, int n) {
     const Tile<T> a = loaded(x, n);
     const int i = threadIdx.x;
@@ -59,7 +59,7 @@ template <class T> __device__ int pivot_row(const Tile<T> &a, int k, int n) {
     return row;
 }
 
-// y = x⁻¹·b, (n, columns); without b, of the identity.  L·U = the rows of x in another order, `order`.
+// y = inv(x)*b, (n, columns); without b, of the identity.  L*U = the rows of x in another order, `order`.
 template <class T> __device__ void solve(const T *x, const T *b, T *y, int n, long long columns) {
     __shared__ int orders[WARPS * SIDE];
     int *order = orders + threadIdx.y * SIDE;

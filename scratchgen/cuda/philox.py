@@ -17,16 +17,21 @@ THREADS = 256
 
 
 @cache
-def _kernels() -> Any:
-    """The module, compiled when it is first asked for a kernel, for each device."""
+def _module() -> Any:
+    """Compiled when it is first asked for a kernel, for each device."""
     source = resources.files("scratchgen.cuda").joinpath("philox.cu").read_text(encoding="utf-8")
     return cupy.RawModule(code=source, options=("-std=c++17",))
+
+
+@cache
+def _kernel(name: str) -> Any:
+    return _module().get_function(name)
 
 
 def stream(drawn: int, key: tuple[int, int]) -> Array:
     """`Backend.noise_stream`."""
     made = cupy.empty((4,), np.uint64)
-    _kernels().get_function("begin")((1,), (1,), (made, np.uint64(drawn), *map(np.uint64, key)))
+    _kernel("begin")((1,), (1,), (made, np.uint64(drawn), *map(np.uint64, key)))
     return made
 
 
@@ -35,9 +40,8 @@ def draw(law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tu
     n, dtype = prod(shape), np.dtype(dtype)
     dense = out if out is not None and out.flags.c_contiguous else cupy.empty(shape, dtype)
     if n:
-        kernel = _kernels().get_function(f"{law}_{dtype.name}")
         grid = -(-n // (4 * THREADS))
-        kernel((grid,), (THREADS,), (stream, dense, np.int64(n), *map(np.int64, bounds)))
+        _kernel(f"{law}_{dtype.name}")((grid,), (THREADS,), (stream, dense, np.int64(n), *map(np.int64, bounds)))
     if out is None or out is dense:
         return dense
     out[...] = dense

@@ -13,8 +13,8 @@ from typing import Any
 
 import cupy
 
-from scratchgen.backend import BackendError
-from scratchgen.cuda import contraction, convolution, gemm
+from scratchgen.backend import Backend, BackendError
+from scratchgen.cuda import contraction, convolution, gemm, windows
 from scratchgen.precision import FLOAT32, Lowered, rounded
 from scratchgen.tracing import filled
 
@@ -65,6 +65,11 @@ class Products:
         if len(operands) == 2 and contraction.suits(subscripts, *operands):
             return contraction.einsum(self, subscripts, *operands)
         return cupy.einsum(subscripts, *operands, **options)
+
+    def windows(self, x: Array, kh: int, kw: int, stride: int, frame: Any) -> Array:
+        """As `Backend.windows`."""
+        found = windows.windows(x, kh, kw, stride, frame)
+        return Backend.windows(self, x, kh, kw, stride, frame) if found is None else found  # type: ignore[arg-type]
 
     def correlate(self, x: Array, w: Array, stride: int, frame: Any, groups: int = 1, out: Array = None) -> Array:
         return self.convolution.correlate(self, x, w, stride, frame, groups, out)

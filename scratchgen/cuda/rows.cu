@@ -1,9 +1,10 @@
 // Softmax and normalisation: each row is read, reduced and written by threads that work together.
 //
 // A row of up to 1024 numbers belongs to a warp (blockDim.x = 32, some rows to a block); a longer one to a block.
-// Element i of row r lies at r/inner·n·inner + r mod inner + i·inner: softmax along any axis of an array without gaps.
-// The largest number is taken out before exp; means come in two passes, μ first.  nan and inf come out where NumPy
-// has them.  Sums are made in the type of the numbers, the partial ones of threads first, always in the same order.
+// Element i of row r lies at r/inner*n*inner + r mod inner + i*inner: softmax along any axis of an array without gaps.
+// The largest number is taken out before exp; means come in two passes, that of the numbers first.  nan and inf come out
+// where NumPy has them.  Sums are made in the type of the numbers, the partial ones of threads first, always in the same
+// order.
 
 template <class T> struct Max {
     static __device__ T start() { return -1 / T(0); }
@@ -87,67 +88,80 @@ struct Group {
         const unsigned groups = c / of;
         start = group / groups * p * c + group % groups * of;
     }
-    __device__ long long operator[](unsigned i) const {
-        return i < k ? start + i : start + (long long)(i / k) * channels + i % k;
+};
+// A thread's way through them, without a division at each step.
+struct Walk {
+    unsigned i, channel, sideways;
+    long long place, step;
+    __device__ Walk(const Group &g)
+        : i(threadIdx.x), channel(i % g.k), sideways(blockDim.x % g.k),
+          place(g.start + (long long)(i / g.k) * g.channels + channel),
+          step((long long)(blockDim.x / g.k) * g.channels + sideways) {}
+    __device__ void next(const Group &g) {
+        i += blockDim.x;
+        place += step;
+        channel += sideways;
+        if (channel >= g.k) {
+            channel -= g.k;
+            place += g.channels - g.k;
+        }
     }
 };
-#define EVERY(i, group) for (unsigned i = threadIdx.x; i < group.n; i += blockDim.x)
+#define EVERY(at, group) for (Walk at(group); at.i < group.n; at.next(group))
 
 // `copies` of each group's scale are written: one for each channel, or one.
 template <class T>
 __device__ void standardise(const T *x, T *y, T *scales, unsigned copies, const Group &group, T tiny) {
     T sum = 0, squares = 0;
-    EVERY(i, group) sum += x[group[i]];
+    EVERY(at, group) sum += x[at.place];
     const T mean = reduced<Sum>(sum) / group.n;
-    EVERY(i, group) {
-        const T centred = x[group[i]] - mean;
+    EVERY(at, group) {
+        const T centred = x[at.place] - mean;
         squares += centred * centred;
     }
     const T scale = 1 / sqrt(reduced<Sum>(squares) / group.n + tiny);
-    EVERY(i, group) y[group[i]] = (x[group[i]] - mean) * scale;
+    EVERY(at, group) y[at.place] = (x[at.place] - mean) * scale;
     for (unsigned i = threadIdx.x; i < copies; i += blockDim.x) scales[i] = scale;
 }
 
 template <class T>
 __device__ void standardise_adjoint(const T *g, const T *y, T scale, T *out, const Group &group) {
     T sum = 0, dot = 0;
-    EVERY(i, group) {
-        sum += g[group[i]];
-        dot += g[group[i]] * y[group[i]];
+    EVERY(at, group) {
+        sum += g[at.place];
+        dot += g[at.place] * y[at.place];
     }
     const T mean = reduced<Sum>(sum) / group.n, mean_dot = reduced<Sum>(dot) / group.n;
-    EVERY(i, group) out[group[i]] = scale * (g[group[i]] - mean - y[group[i]] * mean_dot);
+    EVERY(at, group) out[at.place] = scale * (g[at.place] - mean - y[at.place] * mean_dot);
 }
 
 // --- for each type --------------------------------------------------------------------------------------------------
 
+#define KERNEL extern "C" __global__ void __launch_bounds__(1024)
 #define KERNELS(T) \
-    extern "C" __global__ void softmax_##T(const T *x, T *y, long long rows, long long n, long long inner) { \
+    KERNEL softmax_##T(const T *x, T *y, long long rows, long long n, long long inner) { \
         const long long row = row_of_thread(); \
         if (row < rows) softmax(x, y, Row(row, n, inner)); \
     } \
-    extern "C" __global__ void log_softmax_##T(const T *x, T *y, long long rows, long long n, long long inner) { \
+    KERNEL log_softmax_##T(const T *x, T *y, long long rows, long long n, long long inner) { \
         const long long row = row_of_thread(); \
         if (row < rows) log_softmax(x, y, Row(row, n, inner)); \
     } \
-    extern "C" __global__ void softmax_adjoint_##T(const T *g, const T *y, T *out, long long rows, long long n, \
-                                                   long long inner) { \
+    KERNEL softmax_adjoint_##T(const T *g, const T *y, T *out, long long rows, long long n, long long inner) { \
         const long long row = row_of_thread(); \
         if (row < rows) softmax_adjoint(g, y, out, Row(row, n, inner)); \
     } \
-    extern "C" __global__ void log_softmax_adjoint_##T(const T *g, const T *y, T *out, long long rows, long long n, \
-                                                       long long inner) { \
+    KERNEL log_softmax_adjoint_##T(const T *g, const T *y, T *out, long long rows, long long n, long long inner) { \
         const long long row = row_of_thread(); \
         if (row < rows) log_softmax_adjoint(g, y, out, Row(row, n, inner)); \
     } \
-    extern "C" __global__ void standardise_##T(const T *x, T *y, T *scales, long long rows, unsigned p, unsigned c, \
-                                               unsigned k, unsigned copies, double tiny) { \
+    KERNEL standardise_##T(const T *x, T *y, T *scales, long long rows, unsigned p, unsigned c, unsigned k, \
+                           unsigned copies, double tiny) { \
         const long long row = row_of_thread(); \
         if (row < rows) standardise(x, y, scales + row * copies, copies, Group(row, p, c, k), (T)tiny); \
     } \
-    extern "C" __global__ void standardise_adjoint_##T(const T *g, const T *y, const T *scales, T *out, \
-                                                       long long rows, unsigned p, unsigned c, unsigned k, \
-                                                       unsigned copies) { \
+    KERNEL standardise_adjoint_##T(const T *g, const T *y, const T *scales, T *out, long long rows, unsigned p, \
+                                   unsigned c, unsigned k, unsigned copies) { \
         const long long row = row_of_thread(); \
         if (row < rows) standardise_adjoint(g, y, scales[row * copies], out, Group(row, p, c, k)); \
     }

@@ -60,6 +60,8 @@ def _gpp(*arguments: str, text: str) -> str:
 @cache
 def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The library of a source, from the folder of those that were compiled before if it is there."""
+    if not source.isascii():
+        raise CudaError("the source is not ASCII, and CuPy writes it to a file in the encoding of the machine")
     given = tuple(o for o in options if o.startswith(("-D", "-I")))
     source = DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(host::dynamic_shared);", source)
     waits = ("-DHOST_CUDA_WAITS",) if WAITING.search(source) else ()
@@ -141,8 +143,8 @@ class RawKernel:
 
 
 def _number(i: int, x) -> np.ndarray:
-    """A number as CuPy hands it over: Python's with 8 bytes, NumPy's with their own."""
-    if isinstance(x, (bool, np.generic)):
+    """A number as CuPy hands it over: Python's with 8 bytes, NumPy's with their own, an array of one too."""
+    if isinstance(x, (bool, np.generic)) or (isinstance(x, np.ndarray) and x.size == 1):
         return np.array(x)
     if isinstance(x, int):
         return np.array(x, np.int64)

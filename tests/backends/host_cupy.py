@@ -66,6 +66,7 @@ def module() -> types.ModuleType:
     vars(fake.cuda).update(
         Stream=Stream, Event=Event, Device=lambda _=0: types.SimpleNamespace(synchronize=lambda: None, id=0),
         get_current_stream=Stream, Memory=lambda size: types.SimpleNamespace(ptr=1 << 20, size=size),
+        MemoryPointer=lambda memory, offset: types.SimpleNamespace(mem=memory, ptr=memory.ptr + offset),
         runtime=types.SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 13020),
     )  # fmt: skip
     fake.__getattr__ = lambda name: getattr(library, name)

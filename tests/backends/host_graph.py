@@ -115,6 +115,9 @@ class Stream:
             self.capture.invalid = True
             raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when stream is capturing")
 
+    def is_capturing(self) -> bool:
+        return self.capture is not None
+
     def begin_capture(self, mode=None) -> None:
         if self is self.world.null:
             raise RuntimeError("cannot capture on the default (legacy) stream")
@@ -153,6 +156,9 @@ class Graph:
 
 class MemoryPool:
     """`cupy.cuda.MemoryPool`."""
+
+    def __init__(self, allocator=None) -> None:
+        self.allocator = allocator
 
     def malloc(self, size: int) -> None:
         raise NotImplementedError

@@ -21,11 +21,15 @@ def nvrtc_library():
     return ctypes.CDLL(str(found[0]))
 
 
+BY_CUPY = b"-ftz=true", b"--device-as-default-execution-space"
+"""Options that CuPy 14 adds to those that it is given."""
+
+
 def compiled_by_nvrtc(code: str, *options: str) -> str:
     """The compiler's errors: none, if a source is right."""
     library, program, size = nvrtc_library(), ctypes.c_void_p(), ctypes.c_size_t()
     library.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernel.cu", 0, None, None)
-    given = [b"--gpu-architecture=sm_90", *(o.encode() for o in options)]
+    given = [b"--gpu-architecture=sm_90", *BY_CUPY, *(o.encode() for o in options)]
     failed = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)

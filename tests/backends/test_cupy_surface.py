@@ -233,7 +233,7 @@ def test_what_the_device_code_names_exists(where, name):
 
 
 OBJECTS = {
-    "cuda.Stream": "begin_capture end_capture wait_event record synchronize",
+    "cuda.Stream": "begin_capture end_capture is_capturing wait_event record synchronize",
     "cuda.Graph": "launch",
     "cuda.Event": "record",
     "cuda.MemoryPool": "malloc total_bytes",

@@ -194,6 +194,7 @@ def real_library():
 def test_the_library_is_the_one_that_cupys_helper_finds(cupy, monkeypatch):
     found = types.SimpleNamespace(abs_path="/site/libcublas.so.13")
     tried = named(monkeypatch, cupy, lambda name: found, None, ["/site/libcublas.so.13"])
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: pytest.fail("the linker is asked"))
     assert real_library().name == "/site/libcublas.so.13"
     assert tried == ["/site/libcublas.so.13"]
 
@@ -209,6 +210,7 @@ def test_no_library_is_one_line(cupy, monkeypatch):
     def missing(name):
         raise RuntimeError("many\nlines")
 
-    named(monkeypatch, cupy, missing, None, [])
+    tried = named(monkeypatch, cupy, missing, None, [""])  # which is the program itself
     with pytest.raises(BackendError, match=r"^libcublas is not found: install .*, or choose the numpy backend$"):
         real_library()
+    assert tried == ["libcublas.so.13"]

@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import re
+import sys
+import threading
 import weakref
 from dataclasses import replace
 
@@ -132,6 +134,25 @@ def test_memory_of_a_graph_is_given_to_nobody(cupy, world):
         graph.inputs[0] * 2.0
 
 
+def test_the_workspace_of_a_graph_s_products_lives_as_long_as_it_does(cupy, world):
+    """Its thread may end before: what cuBLAS was told to work in is the graph's too."""
+    from scratchgen.cuda import gemm
+
+    def made(step):
+        graph = graph_of(step)
+        for _ in range(3):
+            graph([there(cupy, [1.0, 2.0])])
+        return graph
+
+    assert made(lambda xs: [xs[0] * 2.0]).workspace is None
+    found = []
+    thread = threading.Thread(target=lambda: found.append(made(lambda xs: [cupy.matmul(xs[0], xs[0].T)])))
+    thread.start()
+    thread.join()
+    assert found[0].workspace.size == gemm.WORKSPACE
+    assert gemm.workspace(0) is None
+
+
 # --- what no graph can hold ------------------------------------------------------------------------------------
 
 
@@ -182,6 +203,33 @@ def test_what_cannot_be_captured_is_one_line_and_nothing_is_done(cupy, world, wh
     assert nested.graph.stream.capture is None
     other = sg.replay(lambda x: x * weights)
     assert [numbers(cupy, other(there(cupy, k))) for k in (1.0, 2.0, 3.0, 4.0)] == [[3.0], [6.0], [9.0], [12.0]]
+
+
+def test_no_memory_left_while_capturing(cupy, world, monkeypatch):
+    """CuPy's pool would give back free blocks, which the capture may have written down.  Before, it may do so."""
+    from scratchgen.cuda.graph import block
+
+    def full(size):
+        raise host_graph.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+    assert block(1 << 10).mem.size == 1 << 10
+    monkeypatch.setattr(sys.modules["cupy"].cuda, "Memory", full)
+    with pytest.raises(host_graph.CUDARuntimeError, match="out of memory"):
+        block(1 << 10)
+
+    def step(x):
+        if listening():
+            assert graph.pool.allocator is block
+            graph.pool.allocator(1 << 10)
+        return x + 1.0
+
+    replay = sg.replay(step)
+    for _ in range(2):
+        replay(there(cupy, 1.0))
+    (nested,) = replay.graphs.values()
+    graph = nested.graph
+    with pytest.raises(ReplayError, match="replay: the device has no memory left for a graph: cudaErrorMem"):
+        replay(there(cupy, 1.0))
 
 
 @pytest.mark.parametrize("name", ["cupy", "strict"])

@@ -154,6 +154,8 @@ def test_sizes_that_no_device_takes(grid, block):
 def test_what_is_no_cuda_is_refused():
     with pytest.raises(CudaError, match="g\\+\\+ refuses"):
         kernel("x[0] = nonsense;")((1,), (1,), (np.zeros(1, np.float32),))
+    with pytest.raises(CudaError, match="not ASCII"):
+        RawKernel('extern "C" __global__ void f() {}  // \u03bc', "f").compile()
     with pytest.raises(CudaError, match="no kernel 'g'"):
         RawKernel('extern "C" __global__ void f() {}', "g")((1,), (1,), ())
     with pytest.raises(TypeError, match="a list cannot be handed"):

@@ -88,6 +88,6 @@ def test_the_stand_in_sees_a_draw_beyond_its_array(cupy):
     """The control: a kernel told of more numbers than there is room for."""
     from scratchgen.cuda import philox as kernels
 
-    kernel = kernels._kernels().get_function("uniform_float32")
+    kernel = kernels._kernel("uniform_float32")
     with pytest.raises(CudaError, match="writes beyond an array"):
         kernel((1,), (32,), (cupy.noise_stream(0, KEY), cupy.zeros((6,), np.float32), np.int64(7)))

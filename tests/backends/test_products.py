@@ -64,6 +64,35 @@ def test_convolution_of_any_shape(cupy, case, seed):
     check(cupy, case, seed)
 
 
+@given(case=cases(), dtype=st.sampled_from(["f8", "f4", "u2", "f2"]), first=st.integers(0, 1), seed=SEEDS)
+def test_windows_by_the_kernel(cupy, case, dtype, first, seed):
+    """Of images that begin anywhere in memory, with frames of any width."""
+    shape, (kh, kw, *_), stride, frame, _ = case
+    x = (draw(seed, shape[0] + 1, *shape[1:]) * 1000).astype(dtype)
+    there = cupy.asarray(x)[first : first + shape[0]]
+    found = sys.modules["scratchgen.cuda.windows"].windows(there, kh, kw, stride, frame)
+    right = NUMPY.windows(x[first : first + shape[0]], kh, kw, stride, frame)
+    assert (found.shape, found.dtype) == (right.shape, right.dtype)
+    np.testing.assert_array_equal(cupy.to_numpy(found), right)
+    np.testing.assert_array_equal(cupy.to_numpy(cupy.windows(there, kh, kw, stride, frame)), right)
+
+
+def test_windows_in_the_widest_words(cupy):
+    from scratchgen.cuda.windows import windows, word_of
+
+    memory = cupy.asarray(np.zeros(4096, "f4"))
+    memory = memory[-memory.data.ptr % 16 // 4 :]
+    whole, parts = [(0, 4, "f4", 16), (0, 8, "u2", 16), (0, 2, "f8", 16)], [(0, 3, "f4", 4), (0, 6, "f4", 8)]
+    for begin, channels, dtype, word in (*whole, *parts, (1, 4, "f4", 4), (2, 4, "f4", 8), (1, 3, "u2", 2)):
+        x = memory.view(dtype)[begin : begin + 60 * channels].reshape((3, 4, 5, channels))
+        assert word_of(x) == word
+        assert windows(x, 3, 3, 1, SAME) is not None
+    odd, gaps = cupy.zeros((1, 3, 3, 1), "int8"), cupy.zeros((1, 3, 6, 2))[:, :, ::2]
+    for x in (odd, gaps):
+        assert windows(x, 2, 2, 1, SAME) is None
+        assert cupy.windows(x, 2, 2, 1, SAME).shape == (1, 4, 4, 2, 2, x.shape[3])
+
+
 def test_few_outputs_of_many_channels_are_shifted_products(cupy):
     """Chosen by the count of numbers moved, and nothing gathered."""
     check(cupy, ((2, 6, 5, 32), (3, 3, 32, 2), 1, SAME, 1))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import types
+import weakref
 from pathlib import Path
 
 import host_cudnn
@@ -45,6 +46,23 @@ def test_the_work_of_a_network_is_the_count_on_paper():
     moved = 3 * sum(examples * (m + n) + m * n for m, n in layers) - (examples * (784 + 512) + 784 * 512)
     weights = sum(m * n + n for m, n in layers)
     assert found.bytes == 4 * (moved + 7 * weights)
+
+
+def test_memory_taken_is_that_of_all_pools(monkeypatch):
+    """Among objects that are no longer there, and would say so if asked what they are."""
+
+    class Pool:
+        def total_bytes(self):
+            return 3 << 20
+
+    gone = Pool()
+    dead = weakref.proxy(gone)
+    del gone
+    monkeypatch.setattr(device, "get", lambda _: types.SimpleNamespace(cuda=types.SimpleNamespace(MemoryPool=Pool)))
+    pools = [Pool(), Pool()]
+    assert device.taken() == 3.0 * len(pools)
+    with pytest.raises(ReferenceError):
+        dead.total_bytes()
 
 
 def test_the_work_of_convolutions_and_of_sampling():
