@@ -55,8 +55,9 @@ def shared(nbytes: int) -> np.ndarray:
     mapping = mmap.mmap(-1, max(nbytes, 1))
     memory = np.frombuffer(mapping, np.uint8)
     start = memory.__array_interface__["data"][0]
-    _shared.append((start, start + nbytes))
-    weakref.finalize(mapping, _shared.remove, _shared[-1])
+    place = start, start + nbytes
+    _shared.append(place)
+    weakref.finalize(mapping, _shared.remove, place)
     return memory
 
 

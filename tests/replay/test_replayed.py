@@ -11,7 +11,7 @@ import pytest
 from replay_tools import assert_same_bits, rows
 
 import scratchgen as sg
-from scratchgen import nn, ops, optim
+from scratchgen import cores, nn, ops, optim
 from scratchgen.backend import active, get
 from scratchgen.cores import side_by_side
 from scratchgen.nn import Module
@@ -290,6 +290,23 @@ def test_memory_is_given_back():
     del model
     gc.collect()
     assert all(ref() is None for ref in memory)
+
+
+def test_each_of_several_threads_gives_back_its_own_memory(monkeypatch):
+    class Others(list):
+        """Another thread is quick to add its own."""
+
+        def append(self, place):
+            super().append(place)
+            super().append("theirs")
+
+    found = Others()
+    monkeypatch.setattr(cores, "_shared", found)
+    memory = cores.shared(100)
+    assert len(found) == 2
+    del memory
+    gc.collect()
+    assert found == ["theirs"]
 
 
 def test_graphs_are_given_back():
