@@ -2,6 +2,8 @@
 
 from dataclasses import fields, is_dataclass, replace
 
+import pytest
+
 from scratchgen import data
 from scratchgen.models.autoregressive import PixelCNNConfig
 from scratchgen.models.directions import DirectionsConfig
@@ -13,6 +15,15 @@ from scratchgen.recipes.recipe import Trained
 from scratchgen.replayed import Asked, Replayed, replayed
 
 EXAMPLES, BATCH = 200, 4
+TWINS = ("score_sde_ve", "score_sde_subvp")
+"""Systems that are another one's code with another setting: their samplers are for the long tier."""
+
+
+def with_twins_in_the_long_tier(cases):
+    """Parameters of a test, whose first names the system."""
+    return [pytest.param(*case, marks=pytest.mark.long) if case[0] in TWINS else case for case in cases]
+
+
 SIZES = {
     "T": 4, "base": 8, "buffer": 32, "chains": 8, "code": 8, "codes": 4, "components": 4, "context": 64, "couplings": 2,
     "depth": 2, "dims": 4, "heads": 2, "hidden": 8, "k": 2, "latent": 4, "latents": (4, 3), "layers": 2,

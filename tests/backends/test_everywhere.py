@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from everywhere import BATCH, answering, built, dataset_of, trained
+from everywhere import BATCH, answering, built, dataset_of, trained, with_twins_in_the_long_tier
 
 import scratchgen as sg
 from scratchgen import ops, strict
@@ -102,7 +102,7 @@ def test_a_training_step_stays_on_the_device(id):
     state.close()
 
 
-@pytest.mark.parametrize(("id", "name"), SAMPLERS)
+@pytest.mark.parametrize(("id", "name"), with_twins_in_the_long_tier(SAMPLERS))
 def test_a_sampler_stays_on_the_device(id, name, monkeypatch):
     """And what it asks over and over becomes a graph."""
     monkeypatch.setattr(importlib.import_module("scratchgen.replayed"), "FIRST", 0)

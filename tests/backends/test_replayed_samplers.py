@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from everywhere import SIZES, answering, built, dataset_of, trained
+from everywhere import SIZES, answering, built, dataset_of, trained, with_twins_in_the_long_tier
 
 import scratchgen as sg
 from scratchgen.random import Generator
@@ -65,9 +65,9 @@ def test_the_systems_that_there_are():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("id", "name", "dtype"), [*((*case, "float32") for case in CASES), *((*one, "float64") for one in FIRSTS.items())]
-)
+@pytest.mark.parametrize(("id", "name", "dtype"), with_twins_in_the_long_tier(
+    [*((*case, "float32") for case in CASES), *((*one, "float64") for one in FIRSTS.items())]
+))  # fmt: skip
 def test_the_same_bits(id, name, dtype):
     recipe = RECIPES[id]
     plain, model = model_of(recipe, dtype), model_of(recipe, dtype, *recipe.repeated)
@@ -77,7 +77,7 @@ def test_the_same_bits(id, name, dtype):
     assert not any(x.refused for x in asked)
 
 
-@pytest.mark.parametrize(("id", "name"), FIRSTS.items())
+@pytest.mark.parametrize(("id", "name"), with_twins_in_the_long_tier(FIRSTS.items()))
 def test_the_same_bits_on_a_device_with_noise_of_its_own(id, name):
     recipe = RECIPES[id]
     with sg.backend("strict"):

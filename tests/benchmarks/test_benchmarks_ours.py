@@ -95,8 +95,11 @@ def test_a_step_trains_and_an_answer_does_not():
     assert contender.answer()["loss"] < first["loss"]
 
 
+LONG = {"gpt_char", "ddim_sampling", "glow", "pixelcnn"}
+
+
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.long] if name == "gpt_char" else [])
+    pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
     for name in workloads.NAMES if name != "ddpm_unet_28"
 ])  # fmt: skip
 def test_replayed_answers_and_steps_are_the_same_to_the_last_bit(name):

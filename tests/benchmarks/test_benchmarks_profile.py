@@ -11,7 +11,7 @@ from benchmarks.profile import KINDS, lines, profile, show
 from benchmarks.workload import problem
 
 
-@pytest.fixture(scope="module", params=["vae_mlp", "conv_autoencoder", "ddpm_unet_8", "wgan_gp_critic"])
+@pytest.fixture(scope="module", params=["vae_mlp", "conv_autoencoder", "wgan_gp_critic"])
 def profiled(request):
     workload = workloads.load(request.param)
     given = problem(workload)

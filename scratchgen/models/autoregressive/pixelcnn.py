@@ -210,6 +210,7 @@ class Plain(Module):
         return lambda row: self.last(row, x[:, :-1])
 
     def last(self, row: Any, above: Any) -> Any:
+        """The same of a row and all symbols above it."""
         return self(ops.concatenate([above, row], axis=1))[:, -1:]
 
 
