@@ -78,6 +78,8 @@ def main(
                 ddim_sampling pixelcnn vqvae glow; all of them by default
     """
     if profile:
+        if backend != "numpy":
+            raise click.UsageError("--profile is of the host: a graph of kernels has no calls to time")
         return profiles(names or workloads.NAMES, steps, threads)
     if again is not None:
         about, rows = report.load(again)

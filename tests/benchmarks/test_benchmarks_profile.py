@@ -46,3 +46,8 @@ def test_the_command_prints_a_table():
     done = CliRunner().invoke(main, ["small_ops", "--profile", "--steps", "2"])
     assert done.exit_code == 0, done.output
     assert "small_ops" in done.output and "GFLOP/s" in done.output and "elementwise" in done.output
+
+
+def test_a_device_has_no_calls_to_time():
+    done = CliRunner().invoke(main, ["small_ops", "--profile", "--backend", "strict"])
+    assert done.exit_code == 2 and "--profile is of the host" in done.output
