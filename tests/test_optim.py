@@ -185,20 +185,6 @@ def test_defaults_and_both_backends(xp):
         np.testing.assert_allclose(host(flat.buffer), loops(start, gs), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["numpy", "strict"])
-def test_without_scratch_steps_make_it_themselves(name):
-    """The same bits, and nothing but what belongs to the step is written to."""
-    with sg.backend(name) as xp:
-        for method, arrays, settings in [
-            ("adam", 4, (3, 0.1, 0.9, 0.99, 1e-8, 0.1)), ("sgd", 3, (0.1, 0.9)), ("ema", 2, (0.1,))
-        ]:  # fmt: skip
-            ours, theirs = ([xp.asarray(abs(a)) for a in gradients(3, arrays)] for _ in range(2))
-            getattr(xp, method)(*ours, xp.empty((N,)), *settings)
-            getattr(xp, method)(*theirs, None, *settings)
-            for a, b in zip(ours, theirs, strict=True):
-                assert host(a).tobytes() == host(b).tobytes()
-
-
 def test_the_rate_of_one_step_can_be_given():
     _, flat = make(4)
     start, gs = floats(flat.buffer), gradients(4, 4)

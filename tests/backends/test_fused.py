@@ -110,3 +110,18 @@ def test_plain_arrays_leave_nothing_behind():
     for f in (F.gelu, F.layer_norm, lambda x: F.group_norm(x, 1)):
         with pytest.raises(TypeError, match="operands of int64 would give float64"):
             f(np.arange(6).reshape(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["numpy", "strict"])
+@pytest.mark.parametrize(("step", "arrays", "settings"), [
+    ("adam", 4, (3, 0.1, 0.9, 0.99, 1e-8, 0.1)), ("sgd", 3, (0.1, 0.9)), ("ema", 2, (0.1,)),
+])  # fmt: skip
+def test_without_scratch_a_step_makes_it_itself(name, step, arrays, settings):
+    """The same bits, and nothing but what belongs to the step is written to."""
+    xp, given = get(name), np.random.default_rng(3).random((arrays, 11))
+    ours, theirs = ([xp.asarray(a.copy()) for a in given] for _ in range(2))
+    getattr(xp, step)(*ours, xp.empty((11,)), *settings)
+    getattr(xp, step)(*theirs, None, *settings)
+    assert not np.array_equal(xp.to_numpy(ours[0]), given[0])
+    for a, b in zip(ours, theirs, strict=True):
+        assert xp.to_numpy(a).tobytes() == xp.to_numpy(b).tobytes()
