@@ -9,9 +9,8 @@ however it is done.  The clock itself costs some tenths of a microsecond a call.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import prod
 from statistics import median
 from typing import Any
 
@@ -22,6 +21,7 @@ from rich.table import Table
 from benchmarks import workloads
 from benchmarks.contenders.ours import Replayed, mean
 from benchmarks.measure import environment
+from benchmarks.work import of_convolution, of_product
 from benchmarks.worker import Worker
 from benchmarks.workload import problem
 from scratchgen.planning import Run, is_elementwise, parts, touched
@@ -60,9 +60,10 @@ def profile(ours: Replayed, steps: int) -> dict[str, Share]:
         ours.step()
     ((plan,),) = ours.fast[0].plans.values()
     found = {kind: Share() for kind in KINDS}
-    functions = list(zip(plan.steps, parts(plan, 1), strict=True))
-    for step, _ in functions:
-        share = found[kind(step)]
+    kinds = list(map(kind, plan.steps))
+    functions = list(zip(kinds, parts(plan, 1), strict=True))
+    for name, step in zip(kinds, plan.steps, strict=True):
+        share = found[name]
         share.calls += len(step.calls)
         share.bytes += sum(slot.nbytes for call in step.calls for slot in touched(call))
         share.flop += sum(map(flop, step.calls))
@@ -72,10 +73,11 @@ def profile(ours: Replayed, steps: int) -> dict[str, Share]:
             for place, array in zip(plan.inputs, batch, strict=True):
                 np.copyto(place, array)
             spent = dict.fromkeys(KINDS, 0.0)
-            for step, function in functions:
+            for name, function in functions:
                 begin = time.perf_counter()
                 function()
-                spent[kind(step)] += time.perf_counter() - begin
+                end = time.perf_counter()
+                spent[name] += end - begin
             for name, seconds in (spent | dict(_after(ours))).items():
                 found[name].seconds.append(seconds)
     return {name: share for name, share in found.items() if median(share.seconds)}
@@ -112,29 +114,23 @@ def kind(step: Run) -> str:
     return "other calls"
 
 
-def _of_conv(call: Call) -> int:
-    _, w = call.args[1:3]
-    return 2 * prod(call.out.shape) * prod(w.shape[:3])  # type: ignore[union-attr]
-
-
-def _of_conv_adjoint_x(call: Call) -> int:
-    h, w = call.args[1:3]
-    return 2 * prod(h.shape) * prod(w.shape[:3])
-
-
-def _of_conv_adjoint_w(call: Call) -> int:
-    _, h = call.args[1:3]
-    return 2 * prod(h.shape) * prod(call.out.shape[:3])  # type: ignore[union-attr]
-
-
-CONVOLUTIONS = {"_conv": _of_conv, "_conv_adjoint_x": _of_conv_adjoint_x, "_conv_adjoint_w": _of_conv_adjoint_w}
+CONVOLUTIONS: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
+    "_conv": lambda _, w, y: (y, w),
+    "_conv_adjoint_x": lambda h, w, _: (h, w),
+    "_conv_adjoint_w": lambda _, h, w: (h, w),
+}
+"""Of each, y and w among its two operands and its result."""
 
 
 def flop(call: Call) -> int:
     """Multiplications and additions of a product or a convolution."""
+    out: Any = call.out
     if call.name == "matmul":
-        return 2 * prod(call.out.shape) * call.args[0].shape[-1]  # type: ignore[union-attr]
-    return CONVOLUTIONS[call.name](call) if call.name in CONVOLUTIONS else 0
+        return 2 * of_product(call.args[0].shape, out.shape)
+    if call.name in CONVOLUTIONS:
+        y, w = CONVOLUTIONS[call.name](*call.args[1:3], out)
+        return 2 * of_convolution(y.shape, w.shape)
+    return 0
 
 
 def show(console: Console, title: str, found: dict[str, Share]) -> None:

@@ -24,6 +24,17 @@ from scratchgen.backend import get
 from scratchgen.random import Generator
 
 FLOAT, ADAM = 4, 7
+Shape = tuple[int, ...]
+
+
+def of_product(a: Shape, result: Shape) -> int:
+    """Terms of a product of matrices a (…, m, k) and (…, k, n)."""
+    return prod(result) * a[-1]
+
+
+def of_convolution(y: Shape, w: Shape) -> int:
+    """Terms of a convolution with kernels w (kh, kw, c, O) that gives y, and of either adjoint."""
+    return prod(y) * prod(w[:3])
 
 
 @dataclass
@@ -51,7 +62,7 @@ def counted() -> Iterator[Work]:
 
     def matmul(a: Any, b: Any, out: Any = None) -> Any:
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-        work.product(prod(shape) * a.shape[-1], a.shape, b.shape, shape)
+        work.product(of_product(a.shape, shape), a.shape, b.shape, shape)
         return zeros(shape, a, out)
 
     def einsum(subscripts: str, a: Any, b: Any, **_: Any) -> Any:
@@ -64,15 +75,15 @@ def counted() -> Iterator[Work]:
     def correlate(x: Any, w: Any, stride: int, frame: Any, groups: int = 1, out: Any = None) -> Any:
         rows, columns = ((n + sum(f) - k) // stride + 1 for n, f, k in zip(x.shape[1:3], frame, w.shape, strict=False))
         shape = x.shape[0], rows, columns, w.shape[3]
-        work.product(prod(shape) * prod(w.shape[:3]), x.shape, w.shape, shape)
+        work.product(of_convolution(shape, w.shape), x.shape, w.shape, shape)
         return zeros(shape, x, out)
 
     def adjoint_x(h: Any, w: Any, shape: Any, *_: Any) -> Any:
-        work.product(h.size * prod(w.shape[:3]), h.shape, w.shape, shape)
+        work.product(of_convolution(h.shape, w.shape), h.shape, w.shape, shape)
         return zeros(shape, h)
 
     def adjoint_w(x: Any, h: Any, shape: Any, *_: Any) -> Any:
-        work.product(h.size * prod(shape[:3]), x.shape, h.shape, shape)
+        work.product(of_convolution(h.shape, shape), x.shape, h.shape, shape)
         return zeros(shape, h)
 
     own = {"matmul": matmul, "einsum": einsum, "correlate": correlate, "correlate_adjoint_x": adjoint_x,

@@ -24,7 +24,6 @@ https://docs.nvidia.com/deeplearning/cudnn/frontend/latest/operations/Convolutio
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -35,6 +34,7 @@ import cupy
 from scratchgen.backend import BackendError
 from scratchgen.convolution import Frame, output_size
 from scratchgen.cuda import convolution
+from scratchgen.cuda.handles import Handles
 from scratchgen.tracing import filled
 
 NAME = f"cuDNN {cudnn.backend_version_string()}"
@@ -223,14 +223,9 @@ def reported() -> Iterator[None]:
         raise BackendError(f"cuDNN: {' '.join(str(error).split())}") from error
 
 
-_here = threading.local()
+_handles = Handles(Cudnn)
 
 
 def current() -> Cudnn:
     """This thread's cuDNN for the current device, on the current stream."""
-    device = cupy.cuda.runtime.getDevice()
-    known = _here.__dict__.setdefault("cudnn", {})
-    if device not in known:
-        known[device] = Cudnn()
-    known[device].follow(cupy.cuda.get_current_stream().ptr)
-    return known[device]
+    return _handles.current()

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from ctypes import c_double, c_float, c_int, c_int64, c_size_t, c_void_p
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 import cupy
 
 from scratchgen.backend import BackendError
+from scratchgen.cuda.handles import Handles
 from scratchgen.cuda.layout import Copy, Gemm, View, broadcast, plan
 
 WORKSPACE = 32 << 20
@@ -199,20 +199,15 @@ class Cublas:
             raise BackendError(f"{function}: cuBLAS reports {STATUS.get(status, 'an error')} ({status})")
 
 
-_here = threading.local()
+_handles = Handles(Cublas)
 
 
 def workspace(stream: int) -> Any:
     """The memory in which this thread's products on a stream of the current device work; None if there were none."""
-    cublas = _here.__dict__.get("cublas", {}).get(cupy.cuda.runtime.getDevice())
+    cublas = _handles.existing()
     return None if cublas is None else cublas.workspaces.get(stream)
 
 
 def current() -> Cublas:
     """This thread's cuBLAS for the current device, on the current stream."""
-    device = cupy.cuda.runtime.getDevice()
-    known = _here.__dict__.setdefault("cublas", {})
-    if device not in known:
-        known[device] = Cublas()
-    known[device].follow(cupy.cuda.get_current_stream().ptr)
-    return known[device]
+    return _handles.current()

@@ -6,14 +6,13 @@ A gradient on the flat buffer is joined of as many parts as a network has parame
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
 import cupy
 import numpy as np
 
-from scratchgen.cuda.kernels import _module
+from scratchgen.cuda.kernels import function
 
 AT_ONCE = 64
 PARTS = np.dtype([("from", np.uint64, AT_ONCE), ("start", np.int64, AT_ONCE + 1)])
@@ -21,9 +20,8 @@ PARTS = np.dtype([("from", np.uint64, AT_ONCE), ("start", np.int64, AT_ONCE + 1)
 THREADS, BLOCKS = 256, 4096
 
 
-@cache
 def _kernel(itemsize: int) -> Any:
-    return _module("joined.cu").get_function(f"join_{itemsize}")
+    return function("joined.cu", f"join_{itemsize}")
 
 
 def suits(arrays: Sequence[Any], axis: int) -> bool:

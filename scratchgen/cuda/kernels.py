@@ -52,17 +52,25 @@ BLOCKS = 4096
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
+ROUNDED = ("--fmad=false",)
+"""Options of the compiler for what is rounded as NumPy rounds."""
+
+
 @cache
-def _module(source: str) -> Any:
+def _module(source: str, *options: str) -> Any:
     """Without letters beyond ASCII, of comments: CuPy writes it to a file in the encoding of the machine."""
     text = resources.files("scratchgen.cuda").joinpath(source).read_text(encoding="utf-8")
-    options = "-std=c++17", "--fmad=false"  # rounded as NumPy rounds
-    return cupy.RawModule(code=text.encode("ascii", "ignore").decode(), options=options)
+    return cupy.RawModule(code=text.encode("ascii", "ignore").decode(), options=("-std=c++17", *options))
 
 
 @cache
+def function(source: str, name: str, options: tuple[str, ...] = ROUNDED) -> Any:
+    """A kernel, looked up once: CuPy makes a new object at each look-up, and asks the driver."""
+    return _module(source, *options).get_function(name)
+
+
 def _kernel(source: str, name: str, dtype: Any) -> Any:
-    return _module(source).get_function(f"{name}_{C_TYPES[dtype]}")
+    return function(source, f"{name}_{C_TYPES[dtype]}")
 
 
 def _dense(x: Array) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
 from math import prod
 from typing import Any
 
@@ -11,21 +9,15 @@ import cupy
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.cuda.kernels import function
+from scratchgen.tracing import filled
 
 THREADS = 256
 """Of a thread block; each makes four numbers."""
 
 
-@cache
-def _module() -> Any:
-    """Compiled when it is first asked for a kernel, for each device."""
-    source = resources.files("scratchgen.cuda").joinpath("philox.cu").read_text(encoding="utf-8")
-    return cupy.RawModule(code=source, options=("-std=c++17",))
-
-
-@cache
 def _kernel(name: str) -> Any:
-    return _module().get_function(name)
+    return function("philox.cu", name, options=())
 
 
 def stream(drawn: int, key: tuple[int, int]) -> Array:
@@ -42,7 +34,4 @@ def draw(law: str, stream: Array, shape: tuple[int, ...], dtype: Any, bounds: tu
     if n:
         grid = -(-n // (4 * THREADS))
         _kernel(f"{law}_{dtype.name}")((grid,), (THREADS,), (stream, dense, np.int64(n), *map(np.int64, bounds)))
-    if out is None or out is dense:
-        return dense
-    out[...] = dense
-    return out
+    return dense if out is dense else filled(out, dense)

@@ -6,14 +6,13 @@ place of each number by dividing it by the length of every axis.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import cupy
 import numpy as np
 
 from scratchgen.convolution import Frame, output_size
-from scratchgen.cuda.kernels import _module
+from scratchgen.cuda.kernels import function
 
 WORDS = (16, 8, 4, 2)
 """Bytes that are moved at once."""
@@ -22,9 +21,8 @@ MOST = 1 << 31
 """Windows that the kernel can count."""
 
 
-@cache
 def _kernel(word: int) -> Any:
-    return _module("windows.cu").get_function(f"windows_{word}")
+    return function("windows.cu", f"windows_{word}")
 
 
 def word_of(x: Any) -> int | None:

@@ -211,6 +211,6 @@ def test_a_slip_is_noticed(cupy, cusolver, monkeypatch, right, wrong, test):
     text = SOURCE.read_text()
     assert text.count(right) == 1
     module = kernels.cupy.RawModule(code=text.replace(right, wrong))
-    monkeypatch.setattr(kernels, "_module", lambda _: module)
+    monkeypatch.setattr(kernels, "_module", lambda *_: module)
     with pytest.raises(AssertionError):
         test(cupy, cusolver, (2, 7, 7), np.float64)

@@ -201,7 +201,7 @@ def test_a_wrong_sign_is_noticed(cupy, monkeypatch, source, right, wrong, check)
     text = next(p for p in SOURCES if p.name == source).read_text()
     assert text.count(right) == 1
     module = kernels.cupy.RawModule(code=text.replace(right, wrong))
-    monkeypatch.setattr(kernels, "_module", lambda _: module)
+    monkeypatch.setattr(kernels, "_module", lambda *_: module)
     with pytest.raises(AssertionError, match="Not equal|not equal"):
         check(cupy)
 
